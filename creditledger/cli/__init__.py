@@ -1,0 +1,1 @@
+"""The edge for people and programs: the verbs of the console script."""

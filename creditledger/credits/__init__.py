@@ -1,0 +1,1 @@
+"""What is owed: tariff, accounts, the draw, settlement and the fold. Pure."""

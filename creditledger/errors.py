@@ -1,0 +1,122 @@
+"""The error tree, sorted by what the caller does next. Source: specs/errors.md."""
+
+
+class CreditLedgerError(Exception):
+    """Base of every error this package raises on purpose.
+
+    ``expected`` and ``found`` say, in bounded text, what was wanted and what was there."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, expected: str = "", found: str = "") -> None:
+        super().__init__(message[:500])
+        self.expected = expected[:200]
+        self.found = found[:200]
+
+
+class MalformedRecordError(CreditLedgerError):
+    """The bytes are not a record: reject them and do not ask again."""
+
+    exit_code = 2
+
+
+class ActivationError(MalformedRecordError):
+    """The array is not the one the function promises to handle (shape, dtype, finiteness)."""
+
+
+class KeyFormatError(MalformedRecordError):
+    """The bytes are not a usable key: wrong length, low order, not canonical, or of another role."""
+
+
+class VerificationError(CreditLedgerError):
+    """A proof does not hold: distrust whoever sent it."""
+
+    exit_code = 1
+
+
+class MalformedBundleError(VerificationError):
+    """The file is not a bundle, or carries more or less than its kind asks for."""
+
+
+class SignatureError(VerificationError):
+    """A signature does not verify."""
+
+
+class InclusionProofError(VerificationError):
+    """An entry is not proven to be in the tree."""
+
+
+class ConsistencyProofError(VerificationError):
+    """Two tree heads are not proven to be of one history."""
+
+
+class OpeningError(VerificationError):
+    """What was revealed is not what was committed to."""
+
+
+class CertificateError(VerificationError):
+    """A round is not certified by a quorum of the committee."""
+
+
+class PolicyError(VerificationError):
+    """The bundle does not reach what the reader's policy or requirement asks for."""
+
+
+class BusyError(CreditLedgerError):
+    """Someone else holds what is needed, or it is not there yet: try again later."""
+
+    exit_code = 3
+
+
+class IntegrityError(CreditLedgerError):
+    """Stored data contradicts itself or its signed head: stop, and do not write."""
+
+    exit_code = 4
+
+
+class RollbackError(IntegrityError):
+    """The store is older than its head file: a backup was restored. Refuse to write."""
+
+
+class StorageError(CreditLedgerError):
+    """Disk, file or server failed: nothing was acknowledged; repair, reopen, retry by id."""
+
+    exit_code = 5
+
+
+class RefusedError(CreditLedgerError):
+    """A rule says no. Sending the same again will not help."""
+
+    exit_code = 6
+
+
+class ConflictError(RefusedError):
+    """The id was used before, with other content."""
+
+
+class UnknownIdError(RefusedError):
+    """Nothing is known under this id."""
+
+
+class RoleError(RefusedError):
+    """The key has another role, or belongs to another ledger."""
+
+
+class InsufficientCreditError(RefusedError):
+    """The account cannot cover the amount."""
+
+
+class AmountError(RefusedError):
+    """An amount is outside 0..2^63-1, or a sum would be."""
+
+
+class HoldExpiredError(RefusedError):
+    """The hold's time is over."""
+
+
+class HoldClosedError(RefusedError):
+    """The hold has ended already."""
+
+
+class ExpiredError(RefusedError):
+    """A job, quote or other offer is no longer valid."""

@@ -1,0 +1,1 @@
+"""What is said: the values every party signs, and their one encoding."""

@@ -1,0 +1,79 @@
+"""Who is who: registration, rotation, delegation. Source: specs/records.md §7."""
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Annotated, ClassVar
+
+from creditledger.errors import MalformedRecordError
+from creditledger.quantities import (
+    AccountId,
+    Code,
+    Digest,
+    Ed25519PublicKey,
+    MicroCredit,
+    Name,
+    Octets,
+    UnixMillisecond,
+)
+from creditledger.records.kinds import Kind
+from creditledger.records.record import Record
+
+
+class Role(IntEnum):
+    """What an account may sign besides holds and transfers of its own credits."""
+
+    NODE = 1
+    CLIENT = 2
+    QUEUE = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Registration(Record):
+    """An account opens under its first key, which signs this."""
+
+    KIND: ClassVar[Kind] = Kind.REGISTRATION
+
+    account: AccountId
+    role: Code
+    name: Name
+    next_key: Digest
+    """SHA-256 of the key this account will rotate to; 32 zero bytes if it has none."""
+    admission: Annotated[bytes, Octets(0, 64)]
+    """The operator's signature over `admission_bytes` where the pool admits by approval; else empty."""
+
+    def _check(self) -> None:
+        if self.role not in tuple(Role):
+            raise MalformedRecordError("role is not a known code", found=str(self.role))
+        if len(self.admission) not in (0, 64):
+            raise MalformedRecordError("admission is not a signature", expected="0 or 64 bytes")
+
+
+def admission_bytes(account: bytes, ledger_id: bytes) -> bytes:
+    """What the operator signs to admit ``account``. Source: specs/records.md §7."""
+    return b"creditledger/v1/admission\0" + ledger_id + account
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rotation(Record):
+    """The account's present key hands over to the key it committed to; both sign."""
+
+    KIND: ClassVar[Kind] = Kind.ROTATION
+
+    account: AccountId
+    new_key: Ed25519PublicKey
+    next_key: Digest
+    consent: Annotated[bytes, Octets(64, 64)]
+    """The new key's signature over this record with 64 zero bytes in this place."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delegation(Record):
+    """Another key may spend for the account: up to a cap, until a time, at one queue."""
+
+    KIND: ClassVar[Kind] = Kind.DELEGATION
+
+    account: AccountId
+    delegate: Ed25519PublicKey
+    cap_micro: MicroCredit
+    until_unix_ms: UnixMillisecond
+    queue: AccountId

@@ -1,0 +1,1 @@
+"""What credits buy: quotes, holds, vouchers, queued jobs."""

@@ -1,0 +1,1 @@
+"""Queues that run what a voucher bought."""

@@ -1,0 +1,1 @@
+"""What can be proved: keys, trees, notes, certificates, policies and bundles. Pure."""

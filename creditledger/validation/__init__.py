@@ -1,0 +1,1 @@
+"""What is believed: rounds, evidence, judgement, verdicts."""
