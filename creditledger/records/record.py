@@ -90,7 +90,7 @@ def signing_prefix(kind: Kind, ledger_id: bytes) -> bytes:
 
 
 @cache
-def _hints(cls: type[Fields]) -> Mapping[str, Any]:
+def _hints(cls: Any) -> Mapping[str, Any]:
     hints = get_type_hints(cls, include_extras=True)
     return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
 
