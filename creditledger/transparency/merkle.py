@@ -30,13 +30,12 @@ def node_hash(left: bytes, right: bytes) -> bytes:
 def root_from_leaf_hashes(hashes: Iterable[bytes]) -> bytes:
     """The root of the tree over ``hashes`` (32 bytes each, in order); `EMPTY_ROOT` for none."""
     peaks: list[bytes] = []
-    count = 0
-    for carried in hashes:
-        # Each trailing one bit of the count is a perfect subtree that this leaf completes.
-        for _ in range((count ^ (count + 1)).bit_length() - 1):
+    for position, leaf in enumerate(hashes):
+        carried = leaf
+        # Each trailing one bit of the position is a perfect subtree that this leaf completes.
+        for _ in range((position ^ (position + 1)).bit_length() - 1):
             carried = node_hash(peaks.pop(), carried)
         peaks.append(carried)
-        count += 1
     if not peaks:
         return EMPTY_ROOT
     root = peaks.pop()
@@ -202,10 +201,8 @@ def _trailing_zeros(first: int, second: int) -> int:
 def _climb(carried: bytes, siblings: Sequence[bytes], index: int) -> bytes:
     """Hash upward; bit ``i`` of ``index`` says whether sibling ``i`` stands on the left."""
     for depth, sibling in enumerate(siblings):
-        if index >> depth & 1:
-            carried = node_hash(sibling, carried)
-        else:
-            carried = node_hash(carried, sibling)
+        is_right = index >> depth & 1
+        carried = node_hash(sibling, carried) if is_right else node_hash(carried, sibling)
     return carried
 
 

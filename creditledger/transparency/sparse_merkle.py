@@ -130,9 +130,7 @@ class SparseMerkleMap:
             current = right if is_right else left
         return current, siblings
 
-    def _apply(
-        self, root: bytes, depth: int, changes: Sequence[tuple[bytes, bytes | None]]
-    ) -> bytes:
+    def _apply(self, root: bytes, depth: int, changes: Sequence[tuple[bytes, bytes | None]]) -> bytes:
         if not changes:
             return root
         node = self._load(root)
@@ -208,8 +206,10 @@ def encode_map_proof(proof: MapProof) -> bytes:
         if sibling != EMPTY_MAP_ROOT:
             bitmap[position >> 3] |= 1 << (position & 7)
     head = bytes([kind]) + len(proof.siblings).to_bytes(2, "big") + bytes(bitmap)
-    return head + b"".join(proof.other or ()) + b"".join(
-        sibling for sibling in proof.siblings if sibling != EMPTY_MAP_ROOT
+    return (
+        head
+        + b"".join(proof.other or ())
+        + b"".join(sibling for sibling in proof.siblings if sibling != EMPTY_MAP_ROOT)
     )
 
 
@@ -233,12 +233,8 @@ def decode_map_proof(encoded: bytes) -> MapProof:
     other = None
     if other_size:
         other = (encoded[at : at + HASH_SIZE], encoded[at + HASH_SIZE : at + 2 * HASH_SIZE])
-    rest = iter(
-        encoded[start : start + HASH_SIZE] for start in range(at + other_size, size, HASH_SIZE)
-    )
-    siblings = tuple(
-        next(rest) if bits >> position & 1 else EMPTY_MAP_ROOT for position in range(depth)
-    )
+    rest = iter(encoded[start : start + HASH_SIZE] for start in range(at + other_size, size, HASH_SIZE))
+    siblings = tuple(next(rest) if bits >> position & 1 else EMPTY_MAP_ROOT for position in range(depth))
     proof = MapProof(siblings=siblings, is_present=kind == _PRESENT, other=other)
     if encode_map_proof(proof) != encoded:
         raise _malformed("canonical form", "a spelt-out empty sibling")
@@ -250,17 +246,13 @@ def verify_map_proof(*, root: bytes, key: bytes, value: bytes | None, proof: byt
 
     Raises InclusionProofError. Source: specs/log.md §5."""
     parts = decode_map_proof(proof)
-    path = map_path(key)
     if parts.is_present != (value is not None):
         raise InclusionProofError(
             "map proof is of the other kind",
             expected="absence" if value is None else "presence",
             found="presence" if parts.is_present else "absence",
         )
-    if value is not None:
-        slot = map_leaf_hash(path, sha256(value).digest())
-    else:
-        slot = _absent_slot(path, parts)
+    path, slot = map_path(key), _slot(key, value, parts)
     depth = len(parts.siblings)
     for position, sibling in enumerate(parts.siblings):
         if _bit(path, depth - 1 - position):
@@ -268,13 +260,14 @@ def verify_map_proof(*, root: bytes, key: bytes, value: bytes | None, proof: byt
         else:
             slot = map_inner_hash(slot, sibling)
     if slot != root:
-        raise InclusionProofError(
-            "map proof leads to another root", expected=root.hex(), found=slot.hex()
-        )
+        raise InclusionProofError("map proof leads to another root", expected=root.hex(), found=slot.hex())
 
 
-def _absent_slot(path: bytes, parts: MapProof) -> bytes:
-    """What stands where ``path`` would: nothing, or a leaf of another path with this prefix."""
+def _slot(key: bytes, value: bytes | None, parts: MapProof) -> bytes:
+    """What stands where ``key`` leads: its leaf, nothing, or another leaf with this prefix."""
+    path = map_path(key)
+    if value is not None:
+        return map_leaf_hash(path, sha256(value).digest())
     if parts.other is None:
         return EMPTY_MAP_ROOT
     other_path, other_value_hash = parts.other

@@ -1,0 +1,252 @@
+"""Sealed evidence: one body that several audit keys open, all of them or none.
+
+The one random seed fixes every ephemeral key, so whoever opens a box can rebuild its whole header;
+a sender cannot show different contents to different validators. Source: specs/check.md §3.
+"""
+
+import hashlib
+import hmac
+import struct
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from numpy.typing import NDArray
+
+from creditledger.activations.delivered import WIDTH_MAX, require_rows
+from creditledger.activations.sketch import PROJECTIONS
+from creditledger.errors import ActivationError, KeyFormatError, OpeningError
+from creditledger.records.receipt import BATCH_RECEIPTS_MAX, WINDOW
+
+RECIPIENTS_MAX: Final = 1_024
+PLAINTEXT_BYTES_MAX: Final = 32 * 1024 * 1024
+_MAGIC: Final = b"cl/seal1"
+_HEADER: Final = struct.Struct("<8sH")
+_TAG_BYTES: Final = 16
+_SLOT_BYTES: Final = 32 + 32 + 32 + _TAG_BYTES
+_NONCE: Final = bytes(12)
+"""Every key is used for one message, so the nonce never varies."""
+
+_SKETCHES_MAGIC: Final = b"cl/skp1\0"
+_SKETCHES_HEADER: Final = struct.Struct("<8sI")
+_SKETCH_ROW_BYTES: Final = 2 * PROJECTIONS
+_INPUTS_MAGIC: Final = b"cl/inp1\0"
+_INPUTS_HEADER: Final = struct.Struct("<8s32sIII")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AuditKey:
+    """A validator's X25519 private key, 32 bytes: it opens what was sealed to ``public_key``."""
+
+    secret: bytes = field(repr=False)
+
+    def __post_init__(self) -> None:
+        if type(self.secret) is not bytes or len(self.secret) != 32:
+            raise KeyFormatError("audit key has another length", expected="32 bytes")
+
+    @property
+    def public_key(self) -> bytes:
+        """32 bytes."""
+        return X25519PrivateKey.from_private_bytes(self.secret).public_key().public_bytes_raw()
+
+    def open(self, blob: bytes, *, associated: bytes) -> bytes:
+        """`open_sealed` with this key."""
+        return open_sealed(blob, self.secret, associated=associated)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenedInputs:
+    """The input rows of one window, with what their root is computed from."""
+
+    rows: NDArray[np.uint16]
+    boundary_key: bytes
+    first_position: int
+
+
+def seal(
+    plaintext: bytes,
+    recipients: Sequence[bytes],
+    *,
+    associated: bytes,
+    random_bytes: Callable[[int], bytes],
+) -> bytes:
+    """Encrypt to every X25519 public key of ``recipients``, 32 bytes each, 1 to 1,024 distinct ones.
+
+    ``associated`` is bound, not carried. ``random_bytes(32)`` is called once and must never repeat.
+    At most 32 MiB. Raises ActivationError, KeyFormatError. Source: specs/check.md §3.1."""
+    keys = sorted(set(recipients))
+    if not 1 <= len(keys) <= RECIPIENTS_MAX or len(keys) != len(recipients):
+        raise ActivationError("recipients", expected=f"1..{RECIPIENTS_MAX} distinct keys")
+    if len(plaintext) > PLAINTEXT_BYTES_MAX:
+        raise ActivationError("too much to seal", expected=f"at most {PLAINTEXT_BYTES_MAX} bytes")
+    seed = random_bytes(32)
+    header = _header(seed, keys, associated)
+    body = _body_cipher(seed).encrypt(_NONCE, plaintext, _bound(header, associated))
+    return header + body
+
+
+def open_sealed(blob: bytes, secret: bytes, *, associated: bytes) -> bytes:
+    """The plaintext, for one recipient's X25519 private key of 32 bytes.
+
+    Raises OpeningError for anything that `seal` would not have made of it for these recipients and
+    ``associated``, and KeyFormatError for a malformed ``secret``. Source: specs/check.md §3.1."""
+    private = AuditKey(secret)
+    keys, slots, header = _parse(blob)
+    own = private.public_key
+    if own not in keys:
+        raise OpeningError("not sealed to this key", found=f"{len(keys)} other recipients")
+    slot = slots[keys.index(own)]
+    seed = _unwrap(slot, private, associated)
+    if not hmac.compare_digest(_rebuilt_header(seed, keys, associated), header):
+        raise OpeningError("box was not made as prescribed")
+    try:
+        body = blob[len(header) :]
+        return _body_cipher(seed).decrypt(_NONCE, body, _bound(header, associated))
+    except InvalidTag:
+        raise OpeningError("body was altered, or is bound to something else") from None
+
+
+def pack_sketches(openings: Sequence[tuple[bytes, bytes]]) -> bytes:
+    """``(salt, sketch bytes)`` of each receipt of a batch, in order: what a node seals.
+
+    Salts have 32 bytes, sketches 4 bytes a position, 1 to 256 positions; 1 to 4,096 receipts.
+    Raises ActivationError. Source: specs/check.md §3.2."""
+    if not 1 <= len(openings) <= BATCH_RECEIPTS_MAX:
+        raise ActivationError("sketches", expected=f"1..{BATCH_RECEIPTS_MAX} of them")
+    parts = [_SKETCHES_HEADER.pack(_SKETCHES_MAGIC, len(openings))]
+    for salt, encoded in openings:
+        positions, rest = divmod(len(encoded), _SKETCH_ROW_BYTES)
+        if len(salt) != 32 or rest or not 1 <= positions <= WINDOW:
+            raise ActivationError("sketch or salt has another length", expected="4 bytes a position")
+        parts += [struct.pack("<H", positions), salt, encoded]
+    return b"".join(parts)
+
+
+def unpack_sketches(packed: bytes) -> list[tuple[bytes, bytes]]:
+    """The inverse of `pack_sketches`. Raises OpeningError for any other bytes.
+
+    Only lengths are checked here; `verify_sketch` checks each against its receipt."""
+    magic, count = _read(_SKETCHES_HEADER, packed, 0)
+    if magic != _SKETCHES_MAGIC or not 1 <= count <= BATCH_RECEIPTS_MAX:
+        raise OpeningError("not packed sketches", expected=f"1..{BATCH_RECEIPTS_MAX} of them")
+    openings, at = [], _SKETCHES_HEADER.size
+    for _ in range(count):
+        (positions,) = _read(struct.Struct("<H"), packed, at)
+        start, end = at + 34, at + 34 + positions * _SKETCH_ROW_BYTES
+        if not 1 <= positions <= WINDOW or end > len(packed):
+            raise OpeningError("packed sketches are cut short or too long")
+        openings.append((packed[at + 2 : start], packed[start:end]))
+        at = end
+    if at != len(packed):
+        raise OpeningError("bytes follow the last sketch")
+    return openings
+
+
+def pack_inputs(rows: NDArray[np.uint16], boundary_key: bytes, first_position: int) -> bytes:
+    """The bf16 input rows of one window, ``(1..256, hidden)``, with their boundary key.
+
+    Raises ActivationError. Source: specs/check.md §3.3."""
+    if require_rows(rows).dtype != np.uint16 or len(rows) > WINDOW or len(boundary_key) != 32:
+        raise ActivationError("not a window of inputs", expected="uint16 (1..256, hidden), 32 bytes")
+    if not 0 <= first_position <= 2**32 - len(rows):
+        raise ActivationError("position is out of range", expected="u32")
+    shape = rows.shape
+    header = _INPUTS_HEADER.pack(_INPUTS_MAGIC, boundary_key, first_position, shape[0], shape[1])
+    return header + rows.astype("<u2").tobytes()
+
+
+def unpack_inputs(packed: bytes) -> OpenedInputs:
+    """The inverse of `pack_inputs`. Raises OpeningError for any other bytes.
+
+    `verify_delivered` then checks the rows against the root."""
+    magic, key, first_position, positions, width = _read(_INPUTS_HEADER, packed, 0)
+    if magic != _INPUTS_MAGIC or not (1 <= positions <= WINDOW and 1 <= width <= WIDTH_MAX):
+        raise OpeningError("not packed inputs")
+    if first_position + positions > 2**32:
+        raise OpeningError("positions are out of range", expected="u32")
+    if len(packed) != _INPUTS_HEADER.size + 2 * positions * width:
+        raise OpeningError("inputs have another length", expected=f"({positions}, {width}) of uint16")
+    flat = np.frombuffer(packed, dtype="<u2", offset=_INPUTS_HEADER.size)
+    rows = flat.astype(np.uint16).reshape(positions, width)
+    return OpenedInputs(rows=rows, boundary_key=key, first_position=first_position)
+
+
+def _header(seed: bytes, keys: Sequence[bytes], associated: bytes) -> bytes:
+    slots = [_slot(seed, number, key, associated) for number, key in enumerate(keys)]
+    return _HEADER.pack(_MAGIC, len(keys)) + b"".join(slots)
+
+
+def _rebuilt_header(seed: bytes, keys: Sequence[bytes], associated: bytes) -> bytes:
+    try:
+        return _header(seed, keys, associated)
+    except KeyFormatError:
+        raise OpeningError("box names a key that nobody can hold") from None
+
+
+def _slot(seed: bytes, number: int, key: bytes, associated: bytes) -> bytes:
+    secret = _derive(seed, b"cl/seal/ephemeral" + struct.pack("<H", number) + key)
+    ephemeral = X25519PrivateKey.from_private_bytes(secret)
+    public = ephemeral.public_key().public_bytes_raw()
+    wrapping = _wrapping_key(ephemeral, key, public=public, recipient=key, associated=associated)
+    return key + public + ChaCha20Poly1305(wrapping).encrypt(_NONCE, seed, None)
+
+
+def _unwrap(slot: bytes, private: AuditKey, associated: bytes) -> bytes:
+    recipient, public, wrapped = slot[:32], slot[32:64], slot[64:]
+    own = X25519PrivateKey.from_private_bytes(private.secret)
+    try:
+        wrapping = _wrapping_key(own, public, public=public, recipient=recipient, associated=associated)
+        return ChaCha20Poly1305(wrapping).decrypt(_NONCE, wrapped, None)
+    except (InvalidTag, KeyFormatError):
+        raise OpeningError("slot was altered, or is bound to something else") from None
+
+
+def _wrapping_key(
+    own: X25519PrivateKey, other: bytes, *, public: bytes, recipient: bytes, associated: bytes
+) -> bytes:
+    try:
+        shared = own.exchange(X25519PublicKey.from_public_bytes(other))
+    except ValueError:  # Low order: the shared secret would be zero for everybody.
+        raise KeyFormatError("not a usable X25519 key", found=other.hex()[:64]) from None
+    digest = hashlib.sha256(associated).digest()
+    return _derive(shared, b"cl/seal/wrap" + public + recipient + digest)
+
+
+def _body_cipher(seed: bytes) -> ChaCha20Poly1305:
+    return ChaCha20Poly1305(_derive(seed, b"cl/seal/body"))
+
+
+def _bound(header: bytes, associated: bytes) -> bytes:
+    return hashlib.sha256(header).digest() + hashlib.sha256(associated).digest()
+
+
+def _derive(material: bytes, info: bytes) -> bytes:
+    return HKDF(algorithm=SHA256(), length=32, salt=None, info=info).derive(material)
+
+
+def _parse(blob: bytes) -> tuple[list[bytes], list[bytes], bytes]:
+    magic, count = _read(_HEADER, blob, 0)
+    end = _HEADER.size + count * _SLOT_BYTES
+    if magic != _MAGIC or not 1 <= count <= RECIPIENTS_MAX:
+        raise OpeningError("not a sealed box", expected=f"1..{RECIPIENTS_MAX} recipients")
+    if not end + _TAG_BYTES <= len(blob) <= end + _TAG_BYTES + PLAINTEXT_BYTES_MAX:
+        raise OpeningError("sealed box has another length", found=f"{len(blob)} bytes")
+    starts = range(_HEADER.size, end, _SLOT_BYTES)
+    slots = [blob[start : start + _SLOT_BYTES] for start in starts]
+    keys = [slot[:32] for slot in slots]
+    if keys != sorted(set(keys)):
+        raise OpeningError("recipients do not ascend")
+    return keys, slots, blob[:end]
+
+
+def _read(layout: struct.Struct, data: bytes, at: int) -> tuple[Any, ...]:
+    try:
+        return layout.unpack_from(data, at)
+    except struct.error:
+        raise OpeningError("bytes are cut short", expected=f"{at + layout.size} or more") from None

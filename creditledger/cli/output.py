@@ -1,0 +1,94 @@
+"""How the verbs speak: results on stdout, errors and progress on stderr. Source: specs/cli.md §2."""
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+LINE_MAX = 600
+
+Answer = Mapping[str, Any]
+
+
+def emit(answer: Answer, *, as_json: bool) -> None:
+    """One JSON object, or one ``name: value`` line per field. Bytes are shown as hex."""
+    if as_json:
+        click.echo(json.dumps(plain(answer), separators=(",", ":")))
+        return
+    width = max((len(name) for name in answer), default=0)
+    for name, value in answer.items():
+        click.echo(f"{name.replace('_', ' '):<{width}}  {_shown(plain(value))}")
+
+
+def emit_rows(rows: Sequence[Answer], *, as_json: bool, title: str) -> None:
+    """JSON lines, or one table."""
+    if as_json:
+        for row in rows:
+            click.echo(json.dumps(plain(row), separators=(",", ":")))
+        return
+    if not rows:
+        click.echo(f"{title}: none")
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left")
+    for name, value in rows[0].items():
+        table.add_column(name.replace("_", " "), justify="right" if isinstance(value, int) else "left")
+    for row in rows:
+        table.add_row(*(_shown(plain(value)) for value in row.values()))
+    Console().print(table)
+
+
+def note(text: str) -> None:
+    """Prose for a person: stderr, one line."""
+    click.echo(_one_line(text), err=True)
+
+
+def fail(
+    name: str, message: str, *, exit_code: int, as_json: bool, expected: str = "", found: str = ""
+) -> int:
+    """Report an error: one line on stderr, or ``{error, expected, found, exit}`` on stdout."""
+    if as_json:
+        answer = {
+            "error": name,
+            "message": _one_line(message),
+            "expected": _one_line(expected),
+            "found": _one_line(found),
+            "exit": exit_code,
+        }
+        click.echo(json.dumps(answer, separators=(",", ":")))
+    else:
+        details = [f"expected {expected}"] if expected else []
+        details += [f"found {found}"] if found else []
+        suffix = f" ({', '.join(details)})" if details else ""
+        click.echo(_one_line(f"creditledger: {message}{suffix}"), err=True)
+    sys.stdout.flush()
+    return exit_code
+
+
+def plain(value: Any) -> Any:
+    """``value`` as JSON types: bytes as hex, paths as text, mappings and sequences all the way down."""
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {str(name): plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return value
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, list | dict):
+        return json.dumps(value)
+    return "-" if value is None else str(value)
+
+
+def _one_line(text: str) -> str:
+    # Control characters would let a hostile file write lines of its own into somebody's terminal.
+    return "".join(c if c.isprintable() else " " for c in text)[:LINE_MAX]

@@ -1,0 +1,217 @@
+"""The fold's state: an ordered byte map, an overlay that can be thrown away, and typed access.
+
+What a round certifies lives under ``m/``; everything else is bookkeeping that any replay rebuilds.
+Source: specs/credits.md §2."""
+
+from bisect import bisect_left, insort
+from collections.abc import Iterator
+from typing import Final, Protocol, TypeVar
+
+from creditledger.errors import IntegrityError
+from creditledger.records import canonical
+from creditledger.records.record import Fields, Record
+from creditledger.transparency.sparse_merkle import EMPTY_MAP_ROOT, SparseMerkleMap
+
+MAP: Final = b"m/"
+DIRTY: Final = b"d/"
+NODE: Final = b"n/"
+MAP_ROOT: Final = b"r/"
+
+ROW_BYTES_MAX: Final = 128 * 1024
+"""A record of 65,535 bytes inside a row fits."""
+
+F = TypeVar("F", bound=Fields)
+R = TypeVar("R", bound=Record)
+
+
+class StateView(Protocol):
+    """An ordered map from byte keys to byte values. What was written is at once there to read."""
+
+    def get(self, key: bytes, /) -> bytes | None:
+        """The value of ``key``, or None."""
+
+    def put(self, key: bytes, value: bytes, /) -> None:
+        """Set the value of ``key``."""
+
+    def delete(self, key: bytes, /) -> None:
+        """Forget ``key``; an unknown key is no error."""
+
+    def scan(self, prefix: bytes, /) -> Iterator[tuple[bytes, bytes]]:
+        """All pairs whose key begins with ``prefix``, ascending by key. Write only after the last."""
+
+
+class MemoryState:
+    """A `StateView` in dicts, one per first two bytes of the keys."""
+
+    __slots__ = ("_buckets", "_orders")
+
+    def __init__(self) -> None:
+        self._buckets: dict[bytes, dict[bytes, bytes]] = {}
+        self._orders: dict[bytes, list[bytes]] = {}
+
+    def get(self, key: bytes, /) -> bytes | None:
+        bucket = self._buckets.get(key[:2])
+        return None if bucket is None else bucket.get(key)
+
+    def put(self, key: bytes, value: bytes, /) -> None:
+        bucket = self._buckets.setdefault(key[:2], {})
+        order = self._orders.get(key[:2])
+        if order is not None and key not in bucket:
+            insort(order, key)
+        bucket[key] = value
+
+    def delete(self, key: bytes, /) -> None:
+        bucket = self._buckets.get(key[:2], {})
+        if bucket.pop(key, None) is None:
+            return
+        order = self._orders.get(key[:2])
+        if order is not None:
+            del order[bisect_left(order, key)]
+
+    def scan(self, prefix: bytes, /) -> Iterator[tuple[bytes, bytes]]:
+        if len(prefix) < 2:
+            names = sorted(name for name in self._buckets if name.startswith(prefix))
+        else:
+            names = [prefix[:2]]
+        for name in names:
+            yield from self._scan_bucket(name, prefix)
+
+    def _scan_bucket(self, name: bytes, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+        bucket = self._buckets.get(name, {})
+        order = self._orders.get(name)
+        if order is None:
+            # Sorted on the first scan only: buckets that nobody scans never pay for an order.
+            order = self._orders[name] = sorted(bucket)
+        at = bisect_left(order, prefix)
+        while at < len(order) and order[at].startswith(prefix):
+            yield order[at], bucket[order[at]]
+            at += 1
+
+
+class Overlay:
+    """Writes kept in ``changes`` above a base that stays as it is. None stands for a deletion."""
+
+    __slots__ = ("_base", "changes")
+
+    def __init__(self, base: StateView) -> None:
+        self._base = base
+        self.changes: dict[bytes, bytes | None] = {}
+
+    def get(self, key: bytes, /) -> bytes | None:
+        if key in self.changes:
+            return self.changes[key]
+        return self._base.get(key)
+
+    def put(self, key: bytes, value: bytes, /) -> None:
+        self.changes[key] = value
+
+    def delete(self, key: bytes, /) -> None:
+        self.changes[key] = None
+
+    def scan(self, prefix: bytes, /) -> Iterator[tuple[bytes, bytes]]:
+        own = sorted(key for key in self.changes if key.startswith(prefix))
+        at = 0
+        for key, value in self._base.scan(prefix):
+            while at < len(own) and own[at] < key:
+                yield from self._own(own[at])
+                at += 1
+            if key not in self.changes:
+                yield key, value
+        for key in own[at:]:
+            yield from self._own(key)
+
+    def _own(self, key: bytes) -> Iterator[tuple[bytes, bytes]]:
+        value = self.changes[key]
+        if value is not None:
+            yield key, value
+
+    def merge(self) -> None:
+        """Write all changes to the base, and keep none."""
+        for key, value in self.changes.items():
+            if value is None:
+                self._base.delete(key)
+            else:
+                self._base.put(key, value)
+        self.changes = {}
+
+
+class MapNodes:
+    """The map's nodes in a view, under ``n/`` and their hash; old roots stay provable."""
+
+    __slots__ = ("_view",)
+
+    def __init__(self, view: StateView) -> None:
+        self._view = view
+
+    def get(self, node_hash: bytes, /) -> bytes | None:
+        return self._view.get(NODE + node_hash)
+
+    def put(self, node_hash: bytes, node: bytes, /) -> None:
+        self._view.put(NODE + node_hash, node)
+
+
+class State:
+    """Typed access over a view: certified map entries, and rows of bookkeeping."""
+
+    __slots__ = ("view",)
+
+    def __init__(self, view: StateView) -> None:
+        self.view = view
+
+    def map_value(self, key: bytes) -> bytes | None:
+        """The value of a map key (`records.state`'s ``*_key``), committed or not."""
+        return self.view.get(MAP + key)
+
+    def put_map(self, key: bytes, value: bytes) -> None:
+        """Set a map entry and mark it for the next `commit_map`."""
+        self.view.put(MAP + key, value)
+        self.view.put(DIRTY + key, b"")
+
+    def entry(self, kind: type[R], key: bytes) -> R | None:
+        """The state record under a map key, or None."""
+        encoded = self.view.get(MAP + key)
+        return None if encoded is None else kind.decode(encoded)
+
+    def put_entry(self, key: bytes, value: Record) -> None:
+        """Set a state record, as `put_map`."""
+        self.put_map(key, value.encode())
+
+    def row(self, kind: type[F], key: bytes) -> F | None:
+        """The bookkeeping row under ``key``, or None. Raises IntegrityError if it cannot be read."""
+        encoded = self.view.get(key)
+        return None if encoded is None else decode_row(kind, encoded)
+
+    def put_row(self, key: bytes, row: Fields) -> None:
+        """Set a bookkeeping row."""
+        self.view.put(key, encode_row(row))
+
+    @property
+    def map_root(self) -> bytes:
+        """The root that the last `commit_map` gave."""
+        return self.view.get(MAP_ROOT) or EMPTY_MAP_ROOT
+
+    def commit_map(self) -> bytes:
+        """Bring every marked entry into the sparse Merkle map and return its root, 32 bytes."""
+        dirty = [key[len(DIRTY) :] for key, _ in self.view.scan(DIRTY)]
+        root = SparseMerkleMap(MapNodes(self.view)).update(
+            self.map_root, {key: self.view.get(MAP + key) for key in dirty}
+        )
+        for key in dirty:
+            self.view.delete(DIRTY + key)
+        self.view.put(MAP_ROOT, root)
+        return root
+
+
+def encode_row(row: Fields) -> bytes:
+    """The canonical bytes of a bookkeeping row."""
+    return canonical.encode(row.to_values(), most=ROW_BYTES_MAX)
+
+
+def decode_row(kind: type[F], encoded: bytes) -> F:
+    """The exact inverse of `encode_row`. Raises IntegrityError: rows are written by nobody else."""
+    try:
+        return kind.from_values(canonical.decode(encoded, most=ROW_BYTES_MAX))
+    except Exception as error:
+        raise IntegrityError(
+            f"a {kind.__name__} row cannot be read", expected="a row", found=str(error)
+        ) from error

@@ -1,0 +1,268 @@
+"""The store on disk: LMDB in its default, synchronous mode only. Source: specs/ledger.md §3.
+
+Every value carries a checksum over its key and itself, because LMDB has none and hands out a flipped
+byte silently."""
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from creditledger.credits.state import Overlay, StateView
+from creditledger.errors import BusyError, CreditLedgerError, IntegrityError, StorageError
+from creditledger.ledger.directory import new_directory, sync_directory
+from creditledger.ledger.store import ReadOnly, require_key
+
+MAP_SIZE: Final = 256 * 1024 * 1024
+MAP_SIZE_MAX: Final = 1 << 46
+READERS_MAX: Final = 1_024
+GROW_WAIT_SECONDS: Final = 10.0
+"""How long growing the map waits for this process's readers to end."""
+CHECKSUM_SIZE: Final = 8
+SCAN_ROWS: Final = 256
+_LMDB_MAJOR: Final = 0
+
+_Result = TypeVar("_Result")
+
+
+class LmdbStore:
+    """A `Store` in one directory. Not for network file systems; one process writes."""
+
+    def __init__(self, path: Path, *, read_only: bool = False, map_size: int = MAP_SIZE) -> None:
+        """Open what `create` made. ``map_size``: bytes to begin with; it doubles when full.
+
+        Raises StorageError if there is no store, BusyError if this process has it open already."""
+        if not (path / "data.mdb").is_file():
+            raise StorageError("there is no store", expected="data.mdb", found=str(path)[-100:])
+        self._path = path
+        self._read_only = read_only
+        self._pid = os.getpid()
+        self._failure = ""
+        self._readers = 0
+        self._gate = threading.Condition()
+        self._environment: Any = _open_environment(path, read_only=read_only, map_size=map_size)
+
+    @classmethod
+    def create(cls, path: Path, *, map_size: int = MAP_SIZE) -> "LmdbStore":
+        """Make an empty store at ``path``, which must not exist, and open it.
+
+        Built beside it and renamed: a crash leaves a whole store or none. Raises StorageError."""
+        with new_directory(path) as building:
+            _open_environment(building, read_only=False, map_size=map_size, create=True).close()
+        return cls(path, map_size=map_size)
+
+    @contextmanager
+    def read(self) -> Iterator[StateView]:
+        """See `Store.read`."""
+        transaction = self._begin_read()
+        try:
+            yield ReadOnly(Overlay(_Stored(transaction, self._guard)))
+        finally:
+            transaction.abort()
+            with self._gate:
+                self._readers -= 1
+                self._gate.notify_all()
+
+    @contextmanager
+    def write(self) -> Iterator[StateView]:
+        """See `Store.write`. The changes wait in memory: a full map grows and they are put again."""
+        if self._read_only:
+            raise StorageError("store is open for reading", expected="a store open for writing")
+        transaction = self._guard(lambda: self._environment.begin(write=True))
+        try:
+            changes = Overlay(_Stored(transaction, self._guard))
+            moment = transaction.id()
+            yield changes
+        except BaseException:
+            transaction.abort()
+            raise
+        self._commit(transaction, moment, changes.changes)
+
+    def close(self) -> None:
+        """See `Store.close`. In a forked child the parent's files are left alone."""
+        if self._environment is not None and os.getpid() == self._pid:
+            self._environment.close()
+        self._environment = None
+
+    @property
+    def map_size(self) -> int:
+        """Bytes that the store may take before its map must grow."""
+        return int(self._guard(lambda: self._environment.info()["map_size"]))
+
+    def _begin_read(self) -> Any:
+        with self._gate:
+            transaction = self._guard(self._begin_read_resized)
+            self._readers += 1
+        return transaction
+
+    def _begin_read_resized(self) -> Any:
+        import lmdb
+
+        try:
+            return self._environment.begin()
+        except lmdb.MapResizedError:
+            # Another process has grown the map: take its size over, then look again.
+            self._environment.set_mapsize(0)
+            return self._environment.begin()
+
+    def _commit(self, transaction: Any, moment: int, changes: dict[bytes, bytes | None]) -> None:
+        if not changes:
+            transaction.abort()
+            return
+        while not self._put_all(transaction, changes):
+            self._grow()
+            transaction = self._guard(lambda: self._environment.begin(write=True))
+            if transaction.id() != moment:
+                transaction.abort()
+                raise self._poison("another process wrote between two attempts")
+        # On return the data is on the disk. Whether a failed commit is, nobody knows: no retry.
+        self._guard(transaction.commit)
+
+    def _put_all(self, transaction: Any, changes: dict[bytes, bytes | None]) -> bool:
+        """Whether all changes fitted; if not, the transaction is gone and the old state stands."""
+        import lmdb
+
+        try:
+            for key, value in changes.items():
+                if value is None:
+                    transaction.delete(require_key(key))
+                else:
+                    transaction.put(require_key(key), value + _checksum(key, value))
+        except lmdb.MapFullError:
+            transaction.abort()
+            return False
+        except lmdb.Error as error:
+            transaction.abort()
+            raise self._poison(str(error)) from error
+        except BaseException:
+            transaction.abort()
+            raise
+        return True
+
+    def _grow(self) -> None:
+        """Double the map. No transaction of this process may be open meanwhile."""
+        with self._gate:
+            if not self._gate.wait_for(lambda: self._readers == 0, timeout=GROW_WAIT_SECONDS):
+                raise BusyError("the store is full and its readers do not end", found=f"{self._readers} open")
+            size = 2 * self.map_size
+            if size > MAP_SIZE_MAX:
+                raise StorageError("the store is full", expected=f"at most {MAP_SIZE_MAX} bytes")
+            self._guard(lambda: self._environment.set_mapsize(size))
+
+    def _guard(self, action: Callable[[], _Result]) -> _Result:
+        """The result of ``action``; LMDB's errors poison the store and come out as StorageError."""
+        import lmdb
+
+        if self._failure:
+            raise StorageError(f"store failed before: {self._failure}", expected="a store opened anew")
+        if self._environment is None:
+            raise StorageError("store is closed", expected="an open store")
+        if os.getpid() != self._pid:
+            raise StorageError(
+                "store was opened by another process",
+                expected=f"process {self._pid}",
+                found=f"process {os.getpid()}",
+            )
+        try:
+            return action()
+        except CreditLedgerError:
+            raise
+        except lmdb.ReadersFullError as error:
+            raise BusyError("store has too many readers", expected=f"at most {READERS_MAX}") from error
+        except (lmdb.Error, OSError) as error:
+            raise self._poison(str(error)) from error
+
+    def _poison(self, failure: str) -> StorageError:
+        self._failure = failure[:200]
+        return StorageError(f"store failed: {failure}", expected="a store opened anew", found=str(self._path))
+
+
+class _Stored:
+    """The committed rows that a transaction sees."""
+
+    __slots__ = ("_guard", "_transaction")
+
+    def __init__(self, transaction: Any, guard: Callable[[Callable[[], Any]], Any]) -> None:
+        self._transaction = transaction
+        self._guard = guard
+
+    def get(self, key: bytes) -> bytes | None:
+        found = self._guard(lambda: self._transaction.get(key))
+        return None if found is None else _checked(key, found)
+
+    def put(self, key: bytes, value: bytes) -> None:
+        raise NotImplementedError  # An Overlay above keeps the changes until the commit.
+
+    def delete(self, key: bytes) -> None:
+        raise NotImplementedError
+
+    def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+        start = prefix
+        while rows := self._guard(lambda at=start: self._rows(at, prefix)):
+            for key, value in rows:
+                yield key, _checked(key, value)
+            if len(rows) < SCAN_ROWS:
+                return
+            start = rows[-1][0] + b"\0"
+
+    def _rows(self, start: bytes, prefix: bytes) -> list[tuple[bytes, bytes]]:
+        rows: list[tuple[bytes, bytes]] = []
+        with self._transaction.cursor() as cursor:
+            more = cursor.set_range(start) if start else cursor.first()
+            while more and len(rows) < SCAN_ROWS:
+                key, value = cursor.item()
+                if not key.startswith(prefix):
+                    break
+                rows.append((key, value))
+                more = cursor.next()
+        return rows
+
+
+def _open_environment(path: Path, *, read_only: bool, map_size: int, create: bool = False) -> Any:
+    import lmdb
+
+    # New files keep the 0.9 format whatever LMDB_DEFAULT_LIB_VERSION says.
+    pinned = {"lib_version": _LMDB_MAJOR} if int(lmdb.__version__.partition(".")[0]) >= 3 else {}
+    try:
+        environment = lmdb.open(
+            str(path),
+            map_size=map_size,
+            readonly=read_only,
+            create=create,
+            sync=True,
+            metasync=True,
+            writemap=False,
+            map_async=False,
+            max_readers=READERS_MAX,
+            max_spare_txns=0,
+            mode=0o600,
+            **pinned,
+        )
+        if not read_only:
+            environment.reader_check()
+    except lmdb.Error as error:
+        if "already open" in str(error):
+            raise BusyError("this process has the store open already", found=str(path)[-100:]) from error
+        raise StorageError(f"store cannot be opened: {error}", found=str(path)[-100:]) from error
+    if create:
+        environment.sync(True)
+        sync_directory(path)
+    return environment
+
+
+def _checksum(key: bytes, value: bytes) -> bytes:
+    return blake2b(len(key).to_bytes(2, "big") + key + value, digest_size=CHECKSUM_SIZE).digest()
+
+
+def _checked(key: bytes, stored: bytes) -> bytes:
+    value, checksum = stored[:-CHECKSUM_SIZE], stored[-CHECKSUM_SIZE:]
+    if _checksum(key, value) != checksum:
+        raise IntegrityError(
+            "a stored value is not what was written",
+            expected=f"checksum {_checksum(key, value).hex()}",
+            found=f"{checksum.hex()} at key {key[:60].hex()}",
+        )
+    return value

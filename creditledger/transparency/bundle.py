@@ -1,0 +1,123 @@
+"""The bundle: one file that proves a receipt, a batch, a hold, an account, a key or an absence.
+
+Source: specs/bundle.md."""
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Annotated, ClassVar, Final
+
+from creditledger.errors import MalformedBundleError, MalformedRecordError
+from creditledger.quantities import Code, Count, Digest, LeafIndex, Octets, UnixMillisecond
+from creditledger.records.kinds import Kind
+from creditledger.records.record import Fields, Record
+
+BUNDLE_BYTES_MAX: Final = 65_535
+
+
+class Subject(IntEnum):
+    """What a bundle is about."""
+
+    RECEIPT = 1
+    BATCH = 2
+    HOLD = 3
+    ACCOUNT = 4
+    KEY = 5
+    ABSENT = 6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place(Fields):
+    """Where an entry stands in the tree of the bundle's checkpoint."""
+
+    time_unix_ms: UnixMillisecond
+    index: LeafIndex
+    path: tuple[Digest, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignedRecord(Fields):
+    """A record with its signature and, where the log is proven, its place."""
+
+    record: Annotated[bytes, Octets(1, 16_384)]
+    signature: Annotated[bytes, Octets(64, 96)]
+    place: tuple[Place, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leaf(Fields):
+    """A body's place under the root of its batch or reveal."""
+
+    index: Count
+    path: tuple[Digest, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CertifiedRound(Fields):
+    """A round in the log with its quorum certificate."""
+
+    round: SignedRecord
+    signers: Annotated[bytes, Octets(1, 128)]
+    aggregate: Annotated[bytes, Octets(96, 96)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MapValue(Fields):
+    """A value of the round's map, empty for an absence, with its proof."""
+
+    value: Annotated[bytes, Octets(0, 1_024)]
+    proof: Annotated[bytes, Octets(1, 16_384)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShownVerdict(Fields):
+    """A verdict under the root that its validator signed and revealed."""
+
+    reveal: SignedRecord
+    verdict: Annotated[bytes, Octets(1, 512)]
+    leaf: Leaf
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bundle(Record):
+    """Everything an offline reader needs besides its own policy. Tuples marked *at most one* are options.
+
+    Which parts a subject and a level ask for: specs/bundle.md §2. Every part that is there is verified."""
+
+    KIND: ClassVar[Kind] = Kind.BUNDLE
+
+    subject: Code
+    ledger: Digest
+    body: Annotated[bytes, Octets(0, 1_024)]
+    """The encoded receipt; the id of an account, a key or an absent record; else empty."""
+    leaf: tuple[Leaf, ...]
+    """At most one: the receipt's place in its batch."""
+    entry: tuple[SignedRecord, ...]
+    """At most one: the batch header or the hold."""
+    job: tuple[SignedRecord, ...]
+    """At most one: the client's order."""
+    delivery: tuple[SignedRecord, ...]
+    """At most one: the client's countersignature."""
+    checkpoint: Annotated[bytes, Octets(0, 8_192)]
+    """The signed note, with no line that the reader's policy does not know; empty at `signed`."""
+    certified: tuple[CertifiedRound, ...]
+    """At most one."""
+    states: tuple[MapValue, ...]
+    """The subject's own state, then a receipt's lot if it is settled."""
+    verdicts: tuple[ShownVerdict, ...]
+
+    def _check(self) -> None:
+        options = (self.leaf, self.entry, self.job, self.delivery, self.certified)
+        if any(len(option) > 1 for option in options) or len(self.states) > 2 or len(self.verdicts) > 8:
+            raise MalformedRecordError("a bundle carries each part at most once")
+        if self.subject not in tuple(Subject):
+            raise MalformedRecordError("bundle has an unknown subject", found=str(self.subject))
+
+
+def decode_bundle(encoded: bytes) -> Bundle:
+    """The bundle these bytes spell. Raises MalformedBundleError."""
+    try:
+        return Bundle.decode(encoded)
+    except MalformedRecordError as error:
+        raise MalformedBundleError(
+            f"not a bundle: {error}", expected=error.expected, found=error.found
+        ) from None
