@@ -97,11 +97,12 @@ class CalibrationProfile(Fields):
 def channel_exponents(
     reference: Float32Rows, *, least_positions: int = CALIBRATION_POSITIONS_MIN
 ) -> Exponents:
-    """D: int8 ``(hidden,)``, so that ``2^D`` brings every channel near the median root mean square.
+    """D: int8 ``(hidden,)``, so that ``2^D`` brings every channel near one root mean square.
 
-    ``clip(rint(log2(median rms / rms_j)), -8, 8)`` over the rows whose norm is at most ten times the
-    median norm; a channel that is always 0 gets 8. ``reference``: float32, finite, not all zero, at
-    least ``least_positions`` rows. Raises ActivationError. Source: specs/check.md §6."""
+    ``clip(rint(log2(level / rms_j)), -8, 8)`` over the rows whose norm is at most ten times the median
+    norm, ``level`` being the median rms or 1 if that is more; a channel that is always 0 gets 8.
+    ``reference``: float32, finite, not all zero, at least ``least_positions`` rows.
+    Raises ActivationError. Source: specs/check.md §6."""
     if reference.ndim != 2 or len(reference) < least_positions or not reference.size:
         raise ActivationError(
             "too little to calibrate on",
@@ -117,8 +118,10 @@ def channel_exponents(
     middle = float(np.median(rms))
     if middle <= 0:
         raise ActivationError("most channels are zero", expected="a median rms above 0")
+    # Quiet spans are lifted to 1: below, the sketch's own unit would drown bf16 rounding error.
+    level = max(middle, 1.0)
     with np.errstate(divide="ignore"):
-        powers = np.rint(np.log2(middle / rms))
+        powers = np.rint(np.log2(level / rms))
     exponents: Exponents = np.clip(powers, -EXPONENT_MAX, EXPONENT_MAX).astype(np.int8)
     return exponents
 

@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -112,17 +113,17 @@ class LmdbStore:
         if not changes:
             transaction.abort()
             return
-        while not self._put_all(transaction, changes):
+        while not self._is_committed(transaction, changes):
             self._grow()
             transaction = self._guard(lambda: self._environment.begin(write=True))
             if transaction.id() != moment:
                 transaction.abort()
                 raise self._poison("another process wrote between two attempts")
-        # On return the data is on the disk. Whether a failed commit is, nobody knows: no retry.
-        self._guard(transaction.commit)
 
-    def _put_all(self, transaction: Any, changes: dict[bytes, bytes | None]) -> bool:
-        """Whether all changes fitted; if not, the transaction is gone and the old state stands."""
+    def _is_committed(self, transaction: Any, changes: dict[bytes, bytes | None]) -> bool:
+        """True with all changes on the disk; False if the map is full and the old state stands.
+
+        Whether any other failed commit reached the disk, nobody knows: poisoned, no retry."""
         import lmdb
 
         try:
@@ -131,6 +132,7 @@ class LmdbStore:
                     transaction.delete(require_key(key))
                 else:
                     transaction.put(require_key(key), value + _checksum(key, value))
+            transaction.commit()
         except lmdb.MapFullError:
             transaction.abort()
             return False
@@ -190,7 +192,7 @@ class _Stored:
         self._guard = guard
 
     def get(self, key: bytes) -> bytes | None:
-        found = self._guard(lambda: self._transaction.get(key))
+        found = self._guard(lambda: self._transaction.get(require_key(key)))
         return None if found is None else _checked(key, found)
 
     def put(self, key: bytes, value: bytes) -> None:
@@ -201,7 +203,7 @@ class _Stored:
 
     def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
         start = prefix
-        while rows := self._guard(lambda at=start: self._rows(at, prefix)):
+        while rows := self._guard(partial(self._rows, start, prefix)):
             for key, value in rows:
                 yield key, _checked(key, value)
             if len(rows) < SCAN_ROWS:
@@ -225,7 +227,9 @@ def _open_environment(path: Path, *, read_only: bool, map_size: int, create: boo
     import lmdb
 
     # New files keep the 0.9 format whatever LMDB_DEFAULT_LIB_VERSION says.
-    pinned = {"lib_version": _LMDB_MAJOR} if int(lmdb.__version__.partition(".")[0]) >= 3 else {}
+    pinned: dict[str, Any] = (
+        {"lib_version": _LMDB_MAJOR} if int(lmdb.__version__.partition(".")[0]) >= 3 else {}
+    )
     try:
         environment = lmdb.open(
             str(path),

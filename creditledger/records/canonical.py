@@ -22,7 +22,8 @@ _packer = msgpack.Packer(use_bin_type=True, strict_types=False, autoreset=True)
 
 def encode(value: Value, *, most: int = RECORD_BYTES_MAX) -> bytes:
     """The canonical bytes of ``value``. Raises MalformedRecordError for other types or sizes."""
-    _require_room(_count_plain(value, depth=1), depth=0)
+    if _count_plain(value, depth=1) > ITEMS_MAX:
+        raise _too_many()
     encoded = bytes(_packer.pack(value))
     if len(encoded) > most:
         raise _too_long(encoded, most)
@@ -60,64 +61,57 @@ def _unpack(encoded: bytes) -> Value:
     return value
 
 
-_SCALAR_WIDTH: Final = {0xCC: 2, 0xCD: 3, 0xCE: 5, 0xCF: 9}
-_LENGTH_WIDTH: Final = {0xC4: 1, 0xC5: 2, 0xC6: 4, 0xDC: 2, 0xDD: 4}
+_INTEGER_WIDTH: Final = {0xCC: 2, 0xCD: 3, 0xCE: 5, 0xCF: 9}
+_LENGTH_WIDTH: Final = {0xC5: 2, 0xC6: 4, 0xDC: 2, 0xDD: 4}
 
 
 def _scan(encoded: bytes) -> None:
     # Types, depth and counts are settled here, before msgpack builds anything: three bytes may promise
     # 65,535 items, and msgpack would make room for them at every depth.
-    at, items, left = 0, 0, 1
-    outer: list[int] = []  # for each array we are in, how many items its parent still has to come
     try:
-        while left:
-            left -= 1
-            head = encoded[at]
-            if head < 0x80:
-                at += 1
-            elif head == 0xC4:
-                at += 2 + encoded[at + 1]
-            elif head in _SCALAR_WIDTH:
-                if head == 0xCF and encoded[at + 1] >= 0x80:
-                    raise MalformedRecordError("integer is out of range", expected="0..2^63-1")
-                at += _SCALAR_WIDTH[head]
-            else:
-                is_bytes, length, at = _header(encoded, head, at)
-                if is_bytes:
-                    at += length
-                else:
-                    items += length
-                    _require_room(items, depth=len(outer) + 1)
-                    outer.append(left)
-                    left = length
-            while not left and outer:
-                left = outer.pop()
+        end = _skip(encoded, 0, 1, depth=0, room=[ITEMS_MAX])
     except IndexError:
-        at = -1
-    if at != len(encoded):
+        end = -1
+    if end != len(encoded):
         raise MalformedRecordError("bytes do not end where the record does", found=f"{len(encoded)} bytes")
 
 
-def _header(encoded: bytes, head: int, at: int) -> tuple[bool, int, int]:
-    # Whether the header at ``at`` is of bytes (else of an array), the length it gives, and where it ends.
-    if 0x90 <= head <= 0x9F:
-        return False, head & 0x0F, at + 1
-    width = _LENGTH_WIDTH.get(head)
+def _skip(encoded: bytes, at: int, count: int, *, depth: int, room: list[int]) -> int:
+    # Where the ``count`` values from ``at`` on end; ``room`` has the number of items still permitted.
+    for _ in range(count):
+        head = encoded[at]
+        if head == 0xC4:
+            at += 2 + encoded[at + 1]
+        elif head < 0x80:
+            at += 1
+        elif head in _INTEGER_WIDTH:
+            if head == 0xCF and encoded[at + 1] >= 0x80:
+                raise MalformedRecordError("integer is out of range", expected="0..2^63-1")
+            at += _INTEGER_WIDTH[head]
+        elif head == 0xC5 or head == 0xC6:
+            length, at = _length(encoded, at)
+            at += length
+        else:
+            length, at = (head & 0x0F, at + 1) if 0x90 <= head <= 0x9F else _length(encoded, at)
+            room[0] -= length
+            if depth == DEPTH_MAX or room[0] < 0:
+                raise _too_deep() if depth == DEPTH_MAX else _too_many()
+            if length:
+                at = _skip(encoded, at, length, depth=depth + 1, room=room)
+    return at
+
+
+def _length(encoded: bytes, at: int) -> tuple[int, int]:
+    # The length that the header at ``at`` gives, and where the header ends.
+    width = _LENGTH_WIDTH.get(encoded[at])
     if width is None:
         raise MalformedRecordError(
-            "value is of a foreign type", expected="integer, bytes or array", found=f"0x{head:02x}"
+            "value is of a foreign type", expected="integer, bytes or array", found=f"0x{encoded[at]:02x}"
         )
     end = at + 1 + width
     if end > len(encoded):
         raise IndexError
-    return head in (0xC5, 0xC6), int.from_bytes(encoded[at + 1 : end], "big"), end
-
-
-def _require_room(items: int, *, depth: int) -> None:
-    if depth > DEPTH_MAX:
-        raise MalformedRecordError("arrays are nested too deep", expected=f"depth {DEPTH_MAX}")
-    if items > ITEMS_MAX:
-        raise MalformedRecordError("arrays have too many items", expected=f"at most {ITEMS_MAX} in all")
+    return int.from_bytes(encoded[at + 1 : end], "big"), end
 
 
 def _count_plain(value: object, *, depth: int) -> int:
@@ -125,10 +119,12 @@ def _count_plain(value: object, *, depth: int) -> int:
     if type(value) is not list and type(value) is not tuple:
         _require_scalar(value)
         return 0
+    if depth > DEPTH_MAX:
+        raise _too_deep()
     items = len(value)
-    _require_room(items, depth=depth)
     for item in value:
-        if type(item) is not bytes:
+        kind = type(item)
+        if kind is not bytes and not (kind is int and 0 <= item <= UNSIGNED_MAX):
             items += _count_plain(item, depth=depth + 1)
     return items
 
@@ -148,3 +144,11 @@ def _too_long(encoded: bytes, most: int) -> MalformedRecordError:
     return MalformedRecordError(
         "record is too long", expected=f"at most {most} bytes", found=f"{len(encoded)} bytes"
     )
+
+
+def _too_deep() -> MalformedRecordError:
+    return MalformedRecordError("arrays are nested too deep", expected=f"depth {DEPTH_MAX}")
+
+
+def _too_many() -> MalformedRecordError:
+    return MalformedRecordError("arrays have too many items", expected=f"at most {ITEMS_MAX} in all")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from creditledger.errors import MalformedRecordError
+from creditledger.quantities import AMOUNT_MAX
 from creditledger.records import canonical
 from creditledger.records.canonical import FRAME_BYTES_MAX, Value
 from creditledger.records.job import Job
@@ -50,7 +51,7 @@ def record_from_values(values: Value) -> Record:
         raise MalformedRecordError("not a record", expected="[kind, version, fields...]")
     record = LOGGED.get(values[0])  # type: ignore[call-overload]
     if record is None:
-        raise MalformedRecordError("no record of this kind may be logged", found=str(values[0])[:20])
+        raise MalformedRecordError("no record of this kind may be logged", found=canonical.shown(values[0]))
     found: Record = record.from_values(values)
     return found
 
@@ -66,6 +67,11 @@ class Submission:
     signature: bytes
     bodies: tuple[bytes, ...] = ()
 
+    def __post_init__(self) -> None:
+        _require_signed(self.record, self.signature)
+        if type(self.bodies) is not tuple or not all(type(body) is bytes for body in self.bodies):
+            raise MalformedRecordError("bodies are not bytes", expected="a tuple of bytes")
+
     def encode(self) -> bytes:
         """``[[record, signature], [body...]]``, at most 4 MiB."""
         signed = [self.record.to_values(), self.signature]
@@ -79,8 +85,8 @@ class Submission:
         record, signature = _row(signed, 2, "signed record")
         return cls(
             record=record_from_values(record),
-            signature=_signature(signature),
-            bodies=tuple(_bytes(body, "body") for body in _row(bodies, None, "bodies")),
+            signature=signature,  # type: ignore[arg-type]
+            bodies=tuple(_row(bodies, None, "bodies")),  # type: ignore[arg-type]
         )
 
 
@@ -93,6 +99,13 @@ class Entry:
     record: Record
     signature: bytes
 
+    def __post_init__(self) -> None:
+        _require_signed(self.record, self.signature)
+        if type(self.time_unix_ms) is not int or not 0 <= self.time_unix_ms <= AMOUNT_MAX:
+            raise MalformedRecordError(
+                "entry time is out of range", expected="0..2^63-1", found=canonical.shown(self.time_unix_ms)
+            )
+
     def encode(self) -> bytes:
         """The leaf's bytes."""
         return canonical.encode(
@@ -103,27 +116,26 @@ class Entry:
     def decode(cls, encoded: bytes) -> "Entry":
         """The exact inverse of `encode`. Raises MalformedRecordError for any other bytes."""
         kind, version, time, record, signature = _row(canonical.decode(encoded), 5, "entry")
-        if (kind, version) != (int(Kind.ENTRY), VERSION) or not isinstance(time, int):
+        if kind != Kind.ENTRY or version != VERSION:
             raise MalformedRecordError("not a log entry", expected="[1, 1, time, record, signature]")
-        return cls(time_unix_ms=time, record=record_from_values(record), signature=_signature(signature))
+        return cls(time_unix_ms=time, record=record_from_values(record), signature=signature)  # type: ignore[arg-type]
 
 
 def _row(values: Value, length: int | None, what: str) -> Sequence[Value]:
     if not isinstance(values, list | tuple) or (length is not None and len(values) != length):
-        raise MalformedRecordError(f"not a {what}", expected=f"an array of {length}")
+        raise MalformedRecordError(
+            f"not a {what}", expected="an array" if length is None else f"{length} items"
+        )
     return values
 
 
-def _bytes(value: Value, what: str) -> bytes:
-    if not isinstance(value, bytes):
-        raise MalformedRecordError(f"{what} is not bytes", found=type(value).__name__)
-    return value
-
-
-def _signature(value: Value) -> bytes:
-    signature = _bytes(value, "signature")
-    if len(signature) not in SIGNATURE_LENGTHS:
+def _require_signed(record: Record, signature: bytes) -> None:
+    # The reader's rules hold for the writer too: nobody encodes what nobody would decode.
+    if not isinstance(record, Record) or LOGGED.get(record.KIND) is not type(record):
+        raise MalformedRecordError("no such record may be logged", found=type(record).__name__)
+    if type(signature) is not bytes or len(signature) not in SIGNATURE_LENGTHS:
         raise MalformedRecordError(
-            "signature has another length", expected="64 or 96", found=str(len(signature))
+            "signature has another length",
+            expected="64 or 96 bytes",
+            found=f"{len(signature)} bytes" if isinstance(signature, bytes) else type(signature).__name__,
         )
-    return signature

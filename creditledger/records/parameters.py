@@ -168,6 +168,10 @@ class Genesis(Record):
     created_unix_ms: UnixMillisecond
     parameters: Parameters
 
+    def _check(self) -> None:
+        if self.parameters.sequence != 0:
+            raise MalformedRecordError("a ledger begins with parameters of sequence 0")
+
     @property
     def ledger_id(self) -> bytes:
         """SHA-256 of the encoded genesis: 32 bytes. Source: specs/records.md §6."""

@@ -6,6 +6,7 @@ from typing import ClassVar, Final
 
 from creditledger.errors import MalformedRecordError
 from creditledger.quantities import (
+    ZERO_DIGEST,
     AccountId,
     Code,
     Count,
@@ -27,6 +28,9 @@ class OutputKind(IntEnum):
 
     ACTIVATIONS = 1
     TOKENS = 2
+
+
+_OUTPUT_KINDS: Final = frozenset(OutputKind)
 
 
 class Dtype(IntEnum):
@@ -53,6 +57,10 @@ class Numerics(Fields):
     """1 where partial sums of a split product may be rounded to bf16, else 0."""
     kernel_class: Code
     """0 unspecified, 1 eager, 2 fused, 3 flash; free for pools to extend."""
+
+    def _check(self) -> None:
+        if self.bf16_partials > 1:
+            raise MalformedRecordError("bf16_partials is not 0 or 1", found=str(self.bf16_partials))
 
 
 BF16_NUMERICS: Final = Numerics(
@@ -100,8 +108,10 @@ class Receipt(Record):
             raise MalformedRecordError("a receipt covers at least one layer")
         if self.window_start % WINDOW or not 1 <= self.positions <= WINDOW:
             raise MalformedRecordError("window is not aligned", expected="start % 256 == 0, 1..256 positions")
-        if self.output_kind not in tuple(OutputKind):
+        if self.output_kind not in _OUTPUT_KINDS:
             raise MalformedRecordError("output kind is not known", found=str(self.output_kind))
+        if self.output_kind == OutputKind.ACTIVATIONS and self.sampler != ZERO_DIGEST:
+            raise MalformedRecordError("activations have no sampler", expected="32 zero bytes")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import ClassVar
 
+from creditledger.errors import MalformedRecordError
 from creditledger.quantities import (
     AccountId,
     Code,
@@ -40,6 +41,10 @@ class AccountState(Record):
     metered_micro: MicroCredit
     """Ever earned by captures as a queue."""
     suspended: Code
+
+    def _check(self) -> None:
+        if self.available_micro and self.overdrawn_micro:
+            raise MalformedRecordError("an account has credits or is overdrawn, not both")
 
 
 class HoldStatus(IntEnum):

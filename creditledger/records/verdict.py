@@ -44,6 +44,10 @@ class Reason(IntEnum):
     NO_PROFILE = 9
 
 
+_JUDGED: Final = frozenset((Outcome.UPHELD, Outcome.REFUTED, Outcome.INCONCLUSIVE))
+_REASONS: Final = frozenset(Reason)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict(Record):
     """One validator's judgement of one receipt."""
@@ -61,9 +65,9 @@ class Verdict(Record):
     """Salted digest of the raw statistics, which stay sealed."""
 
     def _check(self) -> None:
-        if self.outcome not in (Outcome.UPHELD, Outcome.REFUTED, Outcome.INCONCLUSIVE):
+        if self.outcome not in _JUDGED:
             raise MalformedRecordError("outcome is not known", found=str(self.outcome))
-        if self.reason not in tuple(Reason):
+        if self.reason not in _REASONS:
             raise MalformedRecordError("reason is not known", found=str(self.reason))
 
 

@@ -1,7 +1,7 @@
 """BLS12-381 signatures with proof of possession: keys of 48 bytes, signatures of 96.
 
 The ciphersuite is BLS_SIG_BLS12381G2_XMD:SHA-256_SSWU_RO_POP_. A backend does the curve; what no
-backend may be trusted to refuse is refused here. Source: specs/rounds.md, certificates."""
+backend may be trusted to refuse is refused here. Source: specs/rounds.md §2."""
 
 import hmac
 from collections.abc import Sequence
@@ -183,7 +183,7 @@ class BlsSigner:
 def require_bls_public_key(raw: bytes, *, backend: BlsBackend | None = None) -> bytes:
     """``raw`` if it is a compressed point of the subgroup, and not infinity.
 
-    Raises KeyFormatError. Source: specs/rounds.md, certificates."""
+    Raises KeyFormatError. Source: specs/rounds.md §2."""
     if _is_finite(raw, PUBLIC_KEY_SIZE) and _is_valid_key(backend or default_backend(), bytes(raw)):
         return raw
     raise KeyFormatError(
@@ -248,7 +248,7 @@ def verify_bls_aggregate(
 def verify_possession(*, public_key: bytes, proof: bytes, backend: BlsBackend | None = None) -> None:
     """Check that whoever made ``public_key`` holds its secret. A proof that held is remembered.
 
-    Raises SignatureError. Source: specs/rounds.md, certificates."""
+    Raises SignatureError. Source: specs/rounds.md §2."""
     chosen = backend or default_backend()
     _require_usable_key(public_key, chosen)
     _require_signature(proof)

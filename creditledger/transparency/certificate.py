@@ -1,6 +1,6 @@
 """Round certificates: a quorum of the committee signed one statement.
 
-Source: specs/rounds.md, certificates."""
+Source: specs/rounds.md §2."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -116,7 +116,7 @@ def make_certificate(
     """Bitmap and aggregate from ``signatures`` of ``statement`` by member index.
 
     What is returned verifies. Raises CertificateError, naming the members whose signature does
-    not hold, and when they are fewer than the quorum. Source: specs/rounds.md, certificates."""
+    not hold, and when they are fewer than the quorum. Source: specs/rounds.md §2."""
     bitmap = encode_bitmap(frozenset(signatures), size=len(committee.members))
     _require_quorum(len(signatures), committee)
     try:
@@ -151,7 +151,7 @@ def verify_certificate(
 
     ``statement``: the exact signed bytes; they must name the committee's digest. Every signer's
     proof of possession is checked (once: it is remembered). Raises CertificateError.
-    Source: specs/rounds.md, certificates."""
+    Source: specs/rounds.md §2."""
     signers = decode_bitmap(bitmap, size=len(committee.members))
     _require_quorum(len(signers), committee)
     try:

@@ -152,7 +152,9 @@ def verify_consistency(
     inner, seeded = _consistency_shape(first, second)
     border = ((first - 1) >> inner).bit_count() if 0 < first < second else 0
     wanted = inner - _trailing_zeros(first, second) + border + seeded
-    _require_hashes((first_root, second_root, *proof), len(proof), wanted, ConsistencyProofError)
+    # Equal sizes only compare the two roots; elsewhere each hash is an operand.
+    roots = () if first == second else (first_root, second_root)
+    _require_hashes((*roots, *proof), len(proof), wanted, ConsistencyProofError)
     for size, root in ((first, first_root), (second, second_root)):
         if size == 0 and root != EMPTY_ROOT:
             raise ConsistencyProofError(

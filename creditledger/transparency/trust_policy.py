@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from creditledger.errors import (
+    MalformedBundleError,
     MalformedRecordError,
     PolicyError,
     SignatureError,
@@ -22,8 +23,10 @@ from creditledger.transparency.note import (
     TYPE_COSIGNATURE,
     TYPE_COSIGNATURE_ML_DSA_44,
     TYPE_ED25519,
+    VerifiedSignature,
     VerifierKey,
     open_note,
+    parse_note,
     parse_verifier_key,
 )
 from creditledger.transparency.quorum import (
@@ -71,7 +74,7 @@ class TrustPolicy:
             _require_type(log.vkey, (TYPE_ED25519,))
         for witness in self.witnesses:
             _require_type(witness.vkey, (TYPE_COSIGNATURE, TYPE_COSIGNATURE_ML_DSA_44))
-        keys = [entry.vkey.public_key for entry in (*self.logs, *self.witnesses)]
+        keys = [vkey.public_key for vkey in self._vkeys()]
         if len(set(keys)) != len(keys):
             raise _malformed("each public key once", "a key under two names or roles")
         if self.ledger_id is not None and len(self.ledger_id) != 32:
@@ -122,15 +125,19 @@ class TrustPolicy:
             lines.append(_line("#creditledger max-age-ms", self.max_age_ms))
         return "".join(lines).encode("utf-8", "surrogateescape")
 
-    def verify_checkpoint(self, note: bytes, *, now_unix_ms: int | None = None) -> VerifiedCheckpoint:
+    def verify_checkpoint(
+        self, note: bytes, *, now_unix_ms: int | None = None, only_known: bool = False
+    ) -> VerifiedCheckpoint:
         """Check log signature, witness quorum and, given the time, age of a checkpoint note.
 
         Raises MalformedRecordError for bytes that are no checkpoint note, SignatureError when the
         log's signature is missing or one of a known key fails, PolicyError when the quorum is not
-        reached or is older than ``max_age_ms``. Source: specs/log.md §10."""
-        entries = (*self.logs, *self.witnesses)
-        text, signatures = open_note(note, [note_verifier(entry.vkey) for entry in entries])
+        reached or is older than ``max_age_ms``. ``only_known`` also refuses, as MalformedBundleError,
+        a line by a key that is not in the policy and a second line by one key. Source: specs/log.md §10."""
+        text, signatures = open_note(note, [note_verifier(vkey) for vkey in self._vkeys()])
         checkpoint = parse_checkpoint(text)
+        if only_known:
+            _require_only_known(note, signatures)
         signed_by = {signature.vkey for signature in signatures}
         if not any(log.vkey in signed_by and log.vkey.name == checkpoint.origin for log in self.logs):
             raise SignatureError(
@@ -152,6 +159,9 @@ class TrustPolicy:
         cosigned = self._require_quorum(times)
         self._require_fresh(cosigned, now_unix_ms)
         return VerifiedCheckpoint(checkpoint=checkpoint, cosigned_unix_ms=cosigned)
+
+    def _vkeys(self) -> list[VerifierKey]:
+        return [*(log.vkey for log in self.logs), *(witness.vkey for witness in self.witnesses)]
 
     def _require_quorum(self, times: dict[VerifierKey, int]) -> int | None:
         """Since when (Unix milliseconds) a quorum has cosigned; None when none is asked for."""
@@ -279,8 +289,21 @@ class _Draft:
 
     def _require_defined(self, name: str) -> None:
         """Lines refer upward only."""
-        if not any(entry.name == name for entry in (*self.witnesses, *self.groups)):
+        defined = [*(witness.name for witness in self.witnesses), *(g.name for g in self.groups)]
+        if name not in defined:
             raise _malformed("a name defined on an earlier line", ascii(name[:40]))
+
+
+def _require_only_known(note: bytes, signatures: tuple[VerifiedSignature, ...]) -> None:
+    """So that a checkpoint in a bundle has one spelling per set of signatures."""
+    lines = len(parse_note(note).signatures)
+    distinct = len({signature.vkey for signature in signatures})
+    if not lines == len(signatures) == distinct:
+        raise MalformedBundleError(
+            "checkpoint carries lines that the policy does not know, or a key's line twice",
+            expected=f"{distinct} lines",
+            found=f"{lines} lines",
+        )
 
 
 def _require_type(vkey: VerifierKey, allowed: tuple[int, ...]) -> None:

@@ -46,8 +46,8 @@ _WHOLE: Final = {
 }
 
 
-def read_gguf_model(file: Path, *, unpermute: bool = True) -> ModelSource:
-    """The model in ``file``. ``unpermute=False`` leaves Q and K as stored (to show it matters).
+def read_gguf_model(file: Path) -> ModelSource:
+    """The model in ``file``: a Llama without rope scaling, of any quantisation gguf knows.
 
     Raises MalformedRecordError for another architecture, StorageError without ``gguf``."""
     reader = _open(file)
@@ -64,7 +64,7 @@ def read_gguf_model(file: Path, *, unpermute: bool = True) -> ModelSource:
         rms_epsilon=float32_value(facts.number("attention.layer_norm_rms_epsilon")),
         rope_theta=float32_value(facts.number("rope.freq_base", default=10_000.0)),
         tie_embeddings=tie,
-        tensors=partial(_read_all, stored, shape, unpermute),
+        tensors=partial(_read_all, stored, shape),
         tokenizer_json=tokenizer_from_gguf(facts.get),
     )
 
@@ -158,12 +158,12 @@ def _rows_first(tensor: Any) -> tuple[int, ...]:
     return tuple(int(size) for size in reversed(tensor.shape))
 
 
-def _read_all(stored: dict[str, Any], shape: ModelShape, unpermute: bool) -> Iterator[NamedTensor]:
+def _read_all(stored: dict[str, Any], shape: ModelShape) -> Iterator[NamedTensor]:
     heads = {"q_proj": shape.heads, "k_proj": shape.kv_heads}
     for name, tensor in stored.items():
         values = _dequantised(tensor)
         projection = name.split(".")[-2]
-        if unpermute and projection in heads:
+        if projection in heads:
             values = unpermute_rows(values, heads[projection])
         yield name, _bits(values)
 

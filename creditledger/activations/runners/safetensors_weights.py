@@ -123,17 +123,19 @@ def _in_file_order(
 
 
 def _entry(file: Path, name: str, value: Any) -> tuple[int, int, str, tuple[int, ...]]:
-    fits = isinstance(value, dict) and value.keys() == {"dtype", "shape", "data_offsets"}
-    numbers = [*value["shape"], *value["data_offsets"]] if fits else []
-    fits = fits and all(type(number) is int and 0 <= number < 2**62 for number in numbers)
-    if not fits or value["dtype"] not in _STORED or len(value["data_offsets"]) != 2:
-        raise MalformedRecordError(
-            f"{file.name}: tensor {name[:80]} is not described properly",
-            expected="dtype BF16, F16 or F32, shape, two data_offsets",
-            found=str(value)[:120],
-        )
-    begin, end = value["data_offsets"]
-    return begin, end, value["dtype"], tuple(value["shape"])
+    match value:
+        case {
+            "dtype": "BF16" | "F16" | "F32" as dtype,
+            "shape": [*shape],
+            "data_offsets": [begin, end],
+            **rest,
+        } if not rest and all(type(n) is int and 0 <= n < 2**62 for n in (*shape, begin, end)):
+            return begin, end, dtype, tuple(shape)
+    raise MalformedRecordError(
+        f"{file.name}: tensor {name[:80]} is not described properly",
+        expected="dtype BF16, F16 or F32, shape, two data_offsets",
+        found=str(value)[:120],
+    )
 
 
 def _byte_size(dtype: str, shape: tuple[int, ...]) -> int:
@@ -180,7 +182,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _shape(config: dict[str, Any]) -> ModelShape:
     refused = {
-        "model_type": config.get("model_type") not in {"llama", "mistral"},
+        "model_type": config.get("model_type") not in ("llama", "mistral"),
         "hidden_act": config.get("hidden_act", "silu") != "silu",
         "attention_bias": bool(config.get("attention_bias")),
         "mlp_bias": bool(config.get("mlp_bias")),
@@ -211,14 +213,15 @@ def _shape(config: dict[str, Any]) -> ModelShape:
 
 def _rope_theta(config: dict[str, Any]) -> float:
     parameters = config.get("rope_parameters") or config.get("rope_scaling") or {}
-    kind = parameters.get("rope_type", parameters.get("type", "default"))
+    plain = parameters if isinstance(parameters, dict) else {"rope_type": "unreadable"}
+    kind = plain.get("rope_type", plain.get("type", "default"))
     if kind != "default":
         raise MalformedRecordError(
             "config.json: scaled rotary positions are not supported",
             expected="rope type default",
             found=str(kind)[:60],
         )
-    return _number(config | parameters, "rope_theta", default=10_000.0)
+    return _number(config | plain, "rope_theta", default=10_000.0)
 
 
 def _number(config: dict[str, Any], key: str, *, default: float | None = None) -> float:

@@ -172,7 +172,9 @@ class LoadedModel:
         return self._weights.tokenizer
 
     def encode(self, text: str) -> list[int]:
-        """The tokens of ``text``; no token is added at either end."""
+        """The tokens of ``text``; no token is added at either end.
+
+        Bytes that the model's vocabulary lacks, as some control characters, are left out."""
         tokens: list[int] = self.tokenizer.encode(text, add_special_tokens=False).ids
         return tokens
 

@@ -1,0 +1,188 @@
+"""Accounts: every change of a balance, and the sum over all of them.
+
+Source: specs/credits.md §4."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Final
+
+from creditledger.credits.state import MAP, State, StateView
+from creditledger.errors import (
+    AmountError,
+    InsufficientCreditError,
+    IntegrityError,
+    RoleError,
+    UnknownIdError,
+)
+from creditledger.quantities import AMOUNT_MAX, MicroCredit, require_amount
+from creditledger.records.record import Fields
+from creditledger.records.registration import Role
+from creditledger.records.state import AccountState, account_key
+
+_TOTALS: Final = b"t/totals"
+_NAME: Final = b"u/"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Totals(Fields):
+    """Sums over all accounts: available - overdrawn + held + unvested + burned == granted."""
+
+    granted_micro: MicroCredit = 0
+    burned_micro: MicroCredit = 0
+    available_micro: MicroCredit = 0
+    overdrawn_micro: MicroCredit = 0
+    held_micro: MicroCredit = 0
+    unvested_micro: MicroCredit = 0
+    ceiling_micro: MicroCredit = 0
+    """All grants and credit lines ever logged: no balance can pass this, so it must stay an amount."""
+
+
+def totals_of(state: State) -> Totals:
+    """The sums over all accounts."""
+    return state.row(Totals, _TOTALS) or Totals()
+
+
+def account_of(state: State, account: bytes) -> AccountState:
+    """The account. Raises UnknownIdError."""
+    found = state.entry(AccountState, account_key(account))
+    if found is None:
+        raise UnknownIdError("no such account", found=account.hex())
+    return found
+
+
+def account_in_role(state: State, account: bytes, role: Role) -> AccountState:
+    """The account, registered in ``role``. Raises UnknownIdError, RoleError."""
+    found = account_of(state, account)
+    if found.role != role:
+        raise RoleError(
+            f"{found.name} is of another role",
+            expected=role.name.lower(),
+            found=Role(found.role).name.lower(),
+        )
+    return found
+
+
+def open_account(state: State, account: AccountState) -> None:
+    """Put a new, empty account under its id and its name."""
+    state.put_entry(account_key(account.account), account)
+    state.view.put(_NAME + account.name.encode("ascii"), account.account)
+
+
+def account_named(state: State, name: str) -> bytes | None:
+    """The id of the account registered as ``name``, or None."""
+    return state.view.get(_NAME + name.encode("ascii", "replace"))
+
+
+def change(
+    state: State,
+    account: bytes,
+    *,
+    spendable: int = 0,
+    held: int = 0,
+    unvested: int = 0,
+    verified: int = 0,
+    metered: int = 0,
+) -> AccountState:
+    """Add the given micro-credits, which may be negative, to an account's parts.
+
+    ``spendable`` is available less overdrawn: it may fall to minus the credit line. Raises
+    InsufficientCreditError below that, AmountError where a part leaves 0..2^63-1."""
+    before = account_of(state, account)
+    net = before.available_micro - before.overdrawn_micro + spendable
+    if spendable < 0 and net < -before.credit_line_micro:
+        raise InsufficientCreditError(
+            f"{before.name} cannot cover the amount",
+            expected=f"{-spendable} micro-credits",
+            found=f"{spendable_micro(before)} micro-credits",
+        )
+    after = replace(
+        before,
+        available_micro=require_amount(max(net, 0)),
+        overdrawn_micro=require_amount(max(-net, 0)),
+        held_micro=require_amount(before.held_micro + held),
+        unvested_micro=require_amount(before.unvested_micro + unvested),
+        # Lifetime counters pay nobody: they stop at the top instead of blocking a payment.
+        verified_micro=min(before.verified_micro + verified, AMOUNT_MAX),
+        metered_micro=min(before.metered_micro + metered, AMOUNT_MAX),
+    )
+    state.put_entry(account_key(account), after)
+    _carry(state, before, after)
+    return after
+
+
+def spendable_micro(account: AccountState) -> int:
+    """What the account can still hold or transfer, its credit line included."""
+    return max(0, account.available_micro - account.overdrawn_micro + account.credit_line_micro)
+
+
+def credit_grant(state: State, account: bytes, amount_micro: int) -> None:
+    """New credits enter an account."""
+    change(state, account, spendable=amount_micro)
+    totals = totals_of(state)
+    state.put_row(_TOTALS, replace(totals, granted_micro=totals.granted_micro + amount_micro))
+
+
+def burn(state: State, amount_micro: int) -> None:
+    """Count credits that just left an account as burned."""
+    totals = totals_of(state)
+    state.put_row(_TOTALS, replace(totals, burned_micro=totals.burned_micro + amount_micro))
+
+
+def raise_ceiling(state: State, amount_micro: int) -> None:
+    """Make room for ``amount_micro`` more. Raises AmountError if balances could pass 2^63-1."""
+    totals = totals_of(state)
+    ceiling = totals.ceiling_micro + amount_micro
+    if ceiling > AMOUNT_MAX:
+        raise AmountError(
+            "grants and credit lines would pass the largest amount",
+            expected=f"at most {AMOUNT_MAX - totals.ceiling_micro}",
+            found=str(amount_micro),
+        )
+    state.put_row(_TOTALS, replace(totals, ceiling_micro=ceiling))
+
+
+def _carry(state: State, before: AccountState, after: AccountState) -> None:
+    totals = totals_of(state)
+    state.put_row(
+        _TOTALS,
+        replace(
+            totals,
+            available_micro=totals.available_micro + after.available_micro - before.available_micro,
+            overdrawn_micro=totals.overdrawn_micro + after.overdrawn_micro - before.overdrawn_micro,
+            held_micro=totals.held_micro + after.held_micro - before.held_micro,
+            unvested_micro=totals.unvested_micro + after.unvested_micro - before.unvested_micro,
+        ),
+    )
+
+
+def all_accounts(view: StateView) -> Iterator[AccountState]:
+    """Every account, ascending by id."""
+    for _, encoded in view.scan(MAP + account_key(b"")):
+        yield AccountState.decode(encoded)
+
+
+def check_invariant(view: StateView) -> Totals:
+    """Sum all accounts and compare with the totals; return them.
+
+    available - overdrawn + held + unvested + burned == granted. Raises IntegrityError.
+    Source: specs/credits.md §4."""
+    totals = totals_of(State(view))
+    sums = [0, 0, 0, 0]
+    for account in all_accounts(view):
+        parts = (
+            account.available_micro,
+            account.overdrawn_micro,
+            account.held_micro,
+            account.unvested_micro,
+        )
+        sums = [total + part for total, part in zip(sums, parts, strict=True)]
+    kept = [totals.available_micro, totals.overdrawn_micro, totals.held_micro, totals.unvested_micro]
+    available, overdrawn, held, unvested = sums
+    found = available - overdrawn + held + unvested + totals.burned_micro
+    if sums != kept or found != totals.granted_micro:
+        raise IntegrityError(
+            "credits were made or lost",
+            expected=f"{totals.granted_micro} granted, sums {kept}",
+            found=f"{found}, sums {sums}",
+        )
+    return totals

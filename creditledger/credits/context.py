@@ -1,0 +1,105 @@
+"""What a fold is told from outside: where it stands, and how signatures are checked.
+
+Source: specs/credits.md §1."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from hashlib import sha256
+from typing import Final, Protocol
+
+from creditledger.records.parameters import Parameters
+from creditledger.transparency.bls import BlsBackend, verify_bls
+from creditledger.transparency.certificate import Committee, CommitteeMember, verify_certificate
+from creditledger.transparency.keys import verify_ed25519
+
+VERIFIED_MAX: Final = 65_536
+
+
+class SignatureVerifier(Protocol):
+    """Checks signatures: returns when one holds, else raises."""
+
+    def ed25519(self, public_key: bytes, message: bytes, signature: bytes) -> None:
+        """Raises SignatureError."""
+
+    def bls(self, public_key: bytes, message: bytes, signature: bytes) -> None:
+        """Raises SignatureError."""
+
+    def certificate(self, committee: Committee, statement: bytes, bitmap: bytes, aggregate: bytes) -> None:
+        """A quorum of ``committee`` signed ``statement``. Raises CertificateError."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoldContext:
+    """Where the entry to be folded stands."""
+
+    ledger_id: bytes
+    """32 bytes."""
+    index: int
+    """The entry's place in the log, from 0: as many entries stand before it."""
+    log_root: Callable[[], bytes]
+    """The RFC 6962 root over those; asked only for rounds."""
+    verifier: SignatureVerifier
+
+
+class TransparencyVerifier:
+    """The real `SignatureVerifier`. What held once is remembered, ``remember`` signatures at most."""
+
+    __slots__ = ("_backend", "_held", "_remember")
+
+    def __init__(self, *, remember: int = VERIFIED_MAX, backend: BlsBackend | None = None) -> None:
+        self._backend = backend
+        self._remember = remember
+        self._held: dict[bytes, None] = {}
+
+    def ed25519(self, public_key: bytes, message: bytes, signature: bytes) -> None:
+        self._once(
+            b"ed25519|" + public_key + b"|" + message + b"|" + signature,
+            lambda: verify_ed25519(public_key=public_key, message=message, signature=signature),
+        )
+
+    def bls(self, public_key: bytes, message: bytes, signature: bytes) -> None:
+        self._once(
+            b"bls|" + public_key + b"|" + message + b"|" + signature,
+            lambda: verify_bls(
+                public_key=public_key, message=message, signature=signature, backend=self._backend
+            ),
+        )
+
+    def certificate(self, committee: Committee, statement: bytes, bitmap: bytes, aggregate: bytes) -> None:
+        self._once(
+            b"certificate|" + committee.digest + b"|" + bitmap + b"|" + statement + b"|" + aggregate,
+            lambda: verify_certificate(
+                committee=committee,
+                statement=statement,
+                bitmap=bitmap,
+                aggregate=aggregate,
+                backend=self._backend,
+            ),
+        )
+
+    def _once(self, claim: bytes, verify: Callable[[], None]) -> None:
+        name = sha256(claim).digest()
+        if name in self._held:
+            return
+        verify()
+        # Only what held is kept; the oldest makes room.
+        while len(self._held) >= self._remember:
+            del self._held[next(iter(self._held))]
+        self._held[name] = None
+
+
+def committee_of(parameters: Parameters) -> Committee:
+    """The committee that these parameters name, in their order."""
+    return _committee(
+        tuple((member.bls_key, member.proof_of_possession) for member in parameters.committee),
+        parameters.quorum,
+    )
+
+
+@lru_cache(maxsize=64)
+def _committee(members: tuple[tuple[bytes, bytes], ...], quorum: int) -> Committee:
+    return Committee(
+        members=tuple(CommitteeMember(bls_key=key, proof_of_possession=proof) for key, proof in members),
+        quorum=quorum,
+    )

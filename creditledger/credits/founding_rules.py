@@ -1,0 +1,127 @@
+"""Genesis, parameters and registration: who the pool is, and by which rules.
+
+Source: specs/credits.md §1 and §4."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from hashlib import sha256
+
+from creditledger.credits.account import account_named, open_account
+from creditledger.credits.context import committee_of
+from creditledger.credits.pending import defer
+from creditledger.credits.pool import found_pool, operator_of, put_tip, tip_of
+from creditledger.credits.step import Step
+from creditledger.errors import ConflictError, MalformedRecordError, RefusedError, RoleError
+from creditledger.records.parameters import Admission, Genesis, LevyUse, Parameters
+from creditledger.records.registration import Registration, admission_bytes
+from creditledger.records.state import AccountState, KeyState, account_key, public_key_key
+from creditledger.transparency.keys import require_ed25519_public_key
+
+SUPPORTED_RULE_SETS = (1,)
+
+
+def apply_genesis(step: Step, genesis: Genesis) -> None:
+    """Entry 0, once, signed by the operator it names."""
+    if step.index != 0:
+        raise RefusedError(
+            "a ledger has one genesis", expected="genesis at index 0", found=f"index {step.index}"
+        )
+    if genesis.ledger_id != step.ledger_id:
+        raise RefusedError(
+            "genesis is of another ledger", expected=step.ledger_id.hex(), found=genesis.ledger_id.hex()
+        )
+    require_ed25519_public_key(genesis.operator)
+    _require_sequence(genesis.parameters, 0)
+    _require_supported(genesis.parameters)
+    _require_profiles(genesis.parameters, step.bodies)
+    step.require_signer(genesis.operator)
+    found_pool(step.state, genesis)
+
+
+def apply_parameters(step: Step, parameters: Parameters) -> None:
+    """The next sequence number, by the operator; in force with the first round certified over it."""
+    step.require_operator()
+    tip = tip_of(step.state)
+    _require_sequence(parameters, tip.sequence + 1)
+    _require_supported(parameters)
+    _require_profiles(parameters, step.bodies)
+    defer(step.state, step.index, parameters)
+    put_tip(step.state, replace(tip, sequence=parameters.sequence))
+
+
+def apply_registration(step: Step, registration: Registration) -> None:
+    """A new account under a new name, signed by its own key and admitted as the pool asks."""
+    account, state = registration.account, step.state
+    require_ed25519_public_key(account)
+    if account == operator_of(state):
+        raise RoleError("the operator's key has no account", expected="a key of its own")
+    if state.map_value(account_key(account)) is not None:
+        raise ConflictError("account is registered already", found=account.hex())
+    if account_named(state, registration.name) is not None:
+        raise ConflictError("name is taken", expected="a free name", found=registration.name)
+    _require_admission(step, registration)
+    step.require_signer(account)
+    open_account(state, _empty_account(registration))
+    key = KeyState(key=account, account=account, role=registration.role, from_index=step.index, until_index=0)
+    state.put_entry(public_key_key(account), key)
+
+
+def _require_sequence(parameters: Parameters, expected: int) -> None:
+    if parameters.sequence != expected:
+        raise RefusedError(
+            "parameters are out of sequence", expected=str(expected), found=str(parameters.sequence)
+        )
+
+
+def _require_supported(parameters: Parameters) -> None:
+    if parameters.rule_set not in SUPPORTED_RULE_SETS:
+        raise RefusedError(
+            f"rule set {parameters.rule_set} is not known",
+            expected="rule set 1",
+            found=str(parameters.rule_set),
+        )
+    if parameters.levy_use != LevyUse.BURN:
+        raise RefusedError(
+            "rule set 1 only burns levies", expected="burn", found=LevyUse(parameters.levy_use).name.lower()
+        )
+    committee_of(parameters)
+
+
+def _require_profiles(parameters: Parameters, bodies: Sequence[bytes]) -> None:
+    listed = {terms.profile for terms in parameters.profiles}
+    for body in bodies:
+        digest = sha256(body).digest()
+        if digest not in listed:
+            raise MalformedRecordError(
+                "a profile is not one that the parameters list, or comes twice", found=digest.hex()
+            )
+        listed.discard(digest)
+
+
+def _require_admission(step: Step, registration: Registration) -> None:
+    if step.parameters.admission == Admission.OPEN:
+        if registration.admission:
+            raise RefusedError("the pool admits everybody", expected="no admission signature")
+        return
+    if not registration.admission:
+        raise RefusedError(
+            "the pool admits by approval", expected="the operator's signature over the account"
+        )
+    message = admission_bytes(registration.account, step.ledger_id)
+    step.context.verifier.ed25519(operator_of(step.state), message, registration.admission)
+
+
+def _empty_account(registration: Registration) -> AccountState:
+    return AccountState(
+        account=registration.account,
+        role=registration.role,
+        name=registration.name,
+        available_micro=0,
+        overdrawn_micro=0,
+        held_micro=0,
+        unvested_micro=0,
+        credit_line_micro=0,
+        verified_micro=0,
+        metered_micro=0,
+        suspended=0,
+    )

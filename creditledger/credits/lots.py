@@ -1,0 +1,96 @@
+"""Lots: what settlements paid, unvested at first, and when each becomes final.
+
+Source: specs/credits.md §10."""
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+from creditledger.credits.account import account_of, burn, change
+from creditledger.credits.standing import standing_of
+from creditledger.credits.state import State, decode_row
+from creditledger.quantities import AccountId, MicroCredit, RoundNumber, UnixMillisecond
+from creditledger.records.parameters import Parameters
+from creditledger.records.record import Fields
+from creditledger.records.state import LotState, lot_key
+
+_UNVESTED: Final = b"o/"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnvestedLot(Fields):
+    """What decides when a lot vests."""
+
+    node: AccountId
+    settled_round: RoundNumber
+    settled_unix_ms: UnixMillisecond
+    settled_micro: MicroCredit
+    """The node's settled value once this lot was settled."""
+
+
+def add_lot(state: State, lot: LotState, *, settled_micro: int) -> None:
+    """Keep a new lot. ``settled_micro``: the node's settled value, this lot included."""
+    state.put_entry(lot_key(lot.job, lot.layer_start), lot)
+    state.put_row(
+        _unvested_key(lot),
+        UnvestedLot(
+            node=lot.node,
+            settled_round=lot.settled_round,
+            settled_unix_ms=lot.settled_unix_ms,
+            settled_micro=settled_micro,
+        ),
+    )
+
+
+def vest_lots(state: State, parameters: Parameters, *, round_number: int, now_unix_ms: int) -> None:
+    """Make final every lot that is due when a round is certified. Source: specs/credits.md §10."""
+    for key, row in _unvested(state, until_round=round_number - parameters.vesting_rounds):
+        if now_unix_ms < row.settled_unix_ms + parameters.vesting_ms:
+            continue
+        since = standing_of(state, row.node).settled_micro - row.settled_micro
+        if since < parameters.vesting_micro or account_of(state, row.node).suspended:
+            continue
+        lot = _lot(state, key)
+        change(state, lot.node, unvested=-lot.amount_micro, spendable=lot.amount_micro)
+        state.put_entry(lot_key(lot.job, lot.layer_start), replace(lot, vested=1))
+        state.view.delete(key)
+
+
+def slash_lots(state: State, node: bytes, amount_micro: int) -> int:
+    """Burn up to ``amount_micro`` of a node's unvested credits, the newest lots first; how much it was."""
+    left = min(amount_micro, account_of(state, node).unvested_micro)
+    burned = left
+    for key, row in reversed(_unvested(state)):
+        if row.node != node or left == 0:
+            continue
+        lot = _lot(state, key)
+        taken = min(left, lot.amount_micro)
+        left -= taken
+        state.put_entry(
+            lot_key(lot.job, lot.layer_start), replace(lot, amount_micro=lot.amount_micro - taken)
+        )
+        if taken == lot.amount_micro:
+            state.view.delete(key)
+    change(state, node, unvested=-burned)
+    burn(state, burned)
+    return burned
+
+
+def _unvested(state: State, *, until_round: int | None = None) -> list[tuple[bytes, UnvestedLot]]:
+    """Keys and rows of the unvested lots settled in ``until_round`` or before, the oldest first."""
+    found: list[tuple[bytes, UnvestedLot]] = []
+    for key, encoded in state.view.scan(_UNVESTED):
+        if until_round is not None and int.from_bytes(key[2:10], "big") > until_round:
+            break
+        found.append((key, decode_row(UnvestedLot, encoded)))
+    return found
+
+
+def _lot(state: State, unvested_key: bytes) -> LotState:
+    found = state.entry(LotState, lot_key(unvested_key[10:42], int.from_bytes(unvested_key[42:], "big")))
+    if found is None:
+        raise AssertionError("an unvested lot has no state")
+    return found
+
+
+def _unvested_key(lot: LotState) -> bytes:
+    return _UNVESTED + lot.settled_round.to_bytes(8, "big") + lot.job + lot.layer_start.to_bytes(2, "big")

@@ -1,0 +1,56 @@
+"""Records that wait for the first round certified over them, and what they then do.
+
+Source: specs/credits.md §8."""
+
+from dataclasses import replace
+from typing import Final
+
+from creditledger.credits.account import account_of, credit_grant
+from creditledger.credits.lots import slash_lots
+from creditledger.credits.pool import put_in_force
+from creditledger.credits.state import State
+from creditledger.records import canonical
+from creditledger.records.entry import record_from_values
+from creditledger.records.parameters import Parameters
+from creditledger.records.record import Record
+from creditledger.records.state import account_key
+from creditledger.records.transfer import CreditLine, Grant, Slash
+
+_PENDING: Final = b"q/"
+
+
+def defer(state: State, index: int, record: Record) -> None:
+    """Keep a record until a round that covers ``index`` is certified."""
+    state.view.put(_PENDING + index.to_bytes(8, "big"), record.encode())
+
+
+def pending_records(state: State) -> list[tuple[int, Record]]:
+    """All records that wait, with their indices, in log order."""
+    return [
+        (int.from_bytes(key[2:], "big"), record_from_values(canonical.decode(encoded)))
+        for key, encoded in state.view.scan(_PENDING)
+    ]
+
+
+def apply_pending(state: State, *, log_size: int, ledger_id: bytes) -> None:
+    """Put into effect, in log order, what waited at indices below ``log_size``."""
+    for index, record in pending_records(state):
+        if index >= log_size:
+            break
+        _take_effect(state, record, ledger_id)
+        state.view.delete(_PENDING + index.to_bytes(8, "big"))
+
+
+def _take_effect(state: State, record: Record, ledger_id: bytes) -> None:
+    match record:
+        case Grant():
+            credit_grant(state, record.account, record.amount_micro)
+        case CreditLine():
+            account = replace(account_of(state, record.account), credit_line_micro=record.limit_micro)
+            state.put_entry(account_key(record.account), account)
+        case Slash():
+            slash_lots(state, record.node, record.amount_micro)
+        case Parameters():
+            put_in_force(state, record, ledger_id)
+        case _:
+            raise AssertionError(f"{record.KIND.name} does not wait for a round")

@@ -1,0 +1,258 @@
+"""Read access for edges: what a state says, without changing it. Takes any `StateView`.
+
+Source: specs/credits.md §10."""
+
+from collections.abc import Iterator
+
+from creditledger.credits import account as accounts
+from creditledger.credits import docket, jobs, pool, rounds, standing
+from creditledger.credits.account import Totals
+from creditledger.credits.docket import MemberDuty
+from creditledger.credits.jobs import JobProgress, Leg
+from creditledger.credits.pool import Tip
+from creditledger.credits.rounds import RoundInfo
+from creditledger.credits.standing import Standing
+from creditledger.credits.state import MapNodes, State, StateView
+from creditledger.errors import UnknownIdError
+from creditledger.records.job import Job
+from creditledger.records.parameters import Genesis, Parameters
+from creditledger.records.state import (
+    AccountState,
+    HoldState,
+    KeyState,
+    LotState,
+    ReceiptState,
+    account_key,
+    consumed_key,
+    hold_key,
+    lot_key,
+    public_key_key,
+    receipt_key,
+)
+from creditledger.records.transfer import Hold
+from creditledger.transparency.sparse_merkle import SparseMerkleMap
+
+__all__ = [
+    "JobProgress",
+    "Leg",
+    "MemberDuty",
+    "RoundInfo",
+    "Standing",
+    "Tip",
+    "Totals",
+    "account_named",
+    "account_state",
+    "all_accounts",
+    "check_rate_ppm",
+    "consumed_index",
+    "duties_of",
+    "genesis",
+    "hold_body",
+    "hold_state",
+    "id_digest",
+    "job_body",
+    "job_legs",
+    "job_receipts",
+    "job_status",
+    "key_state",
+    "latest_certified_round",
+    "latest_round",
+    "lot_state",
+    "map_proof",
+    "map_root",
+    "map_value",
+    "member_duty",
+    "members_on_duty",
+    "node_standing",
+    "parameters_digest",
+    "parameters_in_force",
+    "parameters_with",
+    "receipt_state",
+    "round_numbered",
+    "tip",
+    "totals",
+    "unsettled_jobs",
+]
+
+
+def account_state(view: StateView, account: bytes) -> AccountState | None:
+    """The account, or None."""
+    return State(view).entry(AccountState, account_key(account))
+
+
+def account_named(view: StateView, name: str) -> bytes | None:
+    """The id of the account registered under ``name``, or None."""
+    return accounts.account_named(State(view), name)
+
+
+def all_accounts(view: StateView) -> Iterator[AccountState]:
+    """Every account, ascending by id."""
+    return accounts.all_accounts(view)
+
+
+def hold_state(view: StateView, hold: bytes) -> HoldState | None:
+    """The hold with this record digest, or None."""
+    return State(view).entry(HoldState, hold_key(hold))
+
+
+def hold_body(view: StateView, hold: bytes) -> Hold | None:
+    """The hold record with this digest, or None."""
+    from creditledger.credits.holds import hold_of
+
+    try:
+        return hold_of(State(view), hold)
+    except UnknownIdError:
+        return None
+
+
+def receipt_state(view: StateView, receipt: bytes) -> ReceiptState | None:
+    """The receipt with this record digest, or None."""
+    return State(view).entry(ReceiptState, receipt_key(receipt))
+
+
+def key_state(view: StateView, key: bytes) -> KeyState | None:
+    """For which account a public key speaks, or None."""
+    return State(view).entry(KeyState, public_key_key(key))
+
+
+def lot_state(view: StateView, job: bytes, layer_start: int) -> LotState | None:
+    """What a settlement paid for one span of a job, or None."""
+    return State(view).entry(LotState, lot_key(job, layer_start))
+
+
+def consumed_index(view: StateView, digest: bytes) -> int | None:
+    """The index of the entry that brought the record or receipt with this digest, or None."""
+    found = State(view).map_value(consumed_key(digest))
+    return None if found is None else int.from_bytes(found, "big")
+
+
+def id_digest(view: StateView, signer: bytes, client_id: bytes) -> bytes | None:
+    """The digest of the record that ``signer`` logged under this 16-byte id, or None."""
+    from creditledger.credits.step import claimed_id
+
+    return claimed_id(State(view), signer, client_id)
+
+
+def job_body(view: StateView, job: bytes) -> Job | None:
+    """The job record with this digest, or None."""
+    try:
+        return jobs.job_of(State(view), job)
+    except UnknownIdError:
+        return None
+
+
+def job_status(view: StateView, job: bytes) -> JobProgress | None:
+    """What has become of the job (`status` is a `credits.jobs.JobStatus`), or None."""
+    try:
+        return jobs.progress_of(State(view), job)
+    except UnknownIdError:
+        return None
+
+
+def job_legs(view: StateView, job: bytes) -> tuple[Leg, ...]:
+    """How far each span of the job's plan has come, in plan order; empty for an unknown job."""
+    body = job_body(view, job)
+    if body is None:
+        return ()
+    return tuple(jobs.leg_of(State(view), job, span) for span in body.plan)
+
+
+def job_receipts(view: StateView, job: bytes, layer_start: int) -> list[tuple[int, bytes]]:
+    """(window start, receipt digest) of one span of a job, ascending."""
+    return jobs.receipts_of_leg(State(view), job, layer_start)
+
+
+def unsettled_jobs(view: StateView) -> list[bytes]:
+    """Digests of the jobs under an open hold, the first to expire first."""
+    return jobs.unsettled_jobs(State(view))
+
+
+def node_standing(view: StateView, node: bytes) -> Standing:
+    """A node's standing; all zero for one never seen."""
+    return standing.standing_of(State(view), node)
+
+
+def check_rate_ppm(view: StateView, node: bytes) -> int:
+    """The rate at which a node's receipts are drawn under the parameters in force."""
+    from creditledger.credits.duty import rate_ppm
+
+    parameters, known = parameters_in_force(view), node_standing(view, node)
+    return rate_ppm(parameters, settled_micro=known.settled_micro, is_alarmed=bool(known.alarmed))
+
+
+def totals(view: StateView) -> Totals:
+    """The sums over all accounts."""
+    return accounts.totals_of(State(view))
+
+
+def tip(view: StateView) -> Tip:
+    """Entries folded, the last one's time, the latest round and certified round."""
+    return pool.tip_of(State(view))
+
+
+def genesis(view: StateView) -> Genesis:
+    """The ledger's genesis. Raises UnknownIdError before entry 0."""
+    return pool.genesis_of(State(view))
+
+
+def parameters_in_force(view: StateView) -> Parameters:
+    """The parameters in force. Raises UnknownIdError before entry 0."""
+    return pool.in_force(State(view))
+
+
+def parameters_digest(view: StateView) -> bytes:
+    """The digest of the parameters in force. Raises UnknownIdError before entry 0."""
+    return pool.in_force_digest(State(view))
+
+
+def parameters_with(view: StateView, digest: bytes) -> Parameters | None:
+    """The parameters with this digest, if they are or were in force."""
+    try:
+        return pool.parameters_of(State(view), digest)
+    except UnknownIdError:
+        return None
+
+
+def latest_round(view: StateView) -> RoundInfo | None:
+    """The round logged last: its record, digest, index, and certificate index (0 for none)."""
+    return rounds.latest_round(State(view))
+
+
+def latest_certified_round(view: StateView) -> RoundInfo | None:
+    """The certified round with the highest number, or None."""
+    return rounds.latest_certified_round(State(view))
+
+
+def round_numbered(view: StateView, number: int) -> RoundInfo | None:
+    """The round with this number, or None."""
+    return rounds.round_info(State(view), number)
+
+
+def duties_of(view: StateView, member: int, round_number: int) -> list[bytes]:
+    """The receipts that a member must check for a certified round, ascending by digest."""
+    return docket.duties_of(State(view), round_number, member)
+
+
+def member_duty(view: StateView, member: int, round_number: int) -> MemberDuty | None:
+    """How far a member has come with a round; None if nothing was drawn for it."""
+    return docket.member_duty(State(view), round_number, member)
+
+
+def members_on_duty(view: StateView, round_number: int) -> dict[int, MemberDuty]:
+    """All members with duties in a round, by member index."""
+    return docket.members_on_duty(State(view), round_number)
+
+
+def map_root(view: StateView) -> bytes:
+    """The root of the map at the last round logged."""
+    return State(view).map_root
+
+
+def map_value(view: StateView, root: bytes, key: bytes) -> bytes | None:
+    """What the map with ``root``, this one or an older, gives for a map key."""
+    return SparseMerkleMap(MapNodes(view)).value(root, key)
+
+
+def map_proof(view: StateView, root: bytes, key: bytes) -> bytes:
+    """A proof of that value, or of its absence, for `sparse_merkle.verify_map_proof`."""
+    return SparseMerkleMap(MapNodes(view)).prove(root, key)

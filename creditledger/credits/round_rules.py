@@ -1,0 +1,143 @@
+"""Round, attestation, certificate, and what a certificate sets off. Source: specs/credits.md §8."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from creditledger.credits.context import committee_of
+from creditledger.credits.coverage import UncoveredReceipt, take_covered
+from creditledger.credits.docket import MemberDuty, add_duty, put_member_duty
+from creditledger.credits.duty import drawn_members, rate_ppm
+from creditledger.credits.lots import vest_lots
+from creditledger.credits.pending import apply_pending
+from creditledger.credits.pool import in_force_digest, parameters_of, put_tip, tip_of
+from creditledger.credits.rounds import (
+    RoundInfo,
+    attestation_signatures,
+    latest_round,
+    put_attestation,
+    put_round_info,
+)
+from creditledger.credits.standing import standing_of
+from creditledger.credits.state import State
+from creditledger.credits.step import Step
+from creditledger.errors import CertificateError, RefusedError, UnknownIdError
+from creditledger.records.parameters import Parameters
+from creditledger.records.round import Attestation, Certificate, Round, draw_seed, round_statement
+from creditledger.records.state import ReceiptState, receipt_key
+from creditledger.transparency.certificate import Committee, decode_bitmap
+
+
+def apply_round(step: Step, record: Round) -> None:
+    """By the operator: the next number, and exactly what the fold gives at this index."""
+    step.require_operator()
+    tip = tip_of(step.state)
+    _require_equal("round number", tip.round + 1, record.number)
+    _require_equal("log size", step.index, record.log_size)
+    _require_equal("parameters", in_force_digest(step.state).hex(), record.parameters.hex())
+    _require_equal("log root", step.context.log_root().hex(), record.log_root.hex())
+    _require_equal("map root", step.state.commit_map().hex(), record.map_root.hex())
+    put_round_info(step.state, RoundInfo(round=record, digest=step.digest, index=step.index))
+    put_tip(step.state, replace(tip, round=record.number))
+
+
+def _require_equal(what: str, expected: int | str, found: int | str) -> None:
+    if expected != found:
+        raise RefusedError(
+            f"round has another {what} than the fold gives", expected=str(expected), found=str(found)
+        )
+
+
+def apply_attestation(step: Step, attestation: Attestation) -> None:
+    """One member's signature of the latest round, while that has no certificate."""
+    info = _open_round(step.state, attestation.round)
+    committee = _committee(step.state, info, attestation.committee)
+    if attestation.member >= len(committee.members):
+        raise UnknownIdError(
+            "the committee has no such member",
+            expected=f"below {len(committee.members)}",
+            found=str(attestation.member),
+        )
+    statement = round_statement(info.digest, committee.digest, step.ledger_id)
+    key = committee.members[attestation.member].bls_key
+    step.context.verifier.bls(key, statement, step.entry.signature)
+    put_attestation(step.state, info.round.number, attestation.member, step.entry.signature)
+
+
+def apply_certificate(step: Step, certificate: Certificate) -> None:
+    """A quorum of those who attested, as one aggregate; the round's effects follow at once."""
+    info = _open_round(step.state, certificate.round)
+    committee = _committee(step.state, info, certificate.committee)
+    signers = decode_bitmap(certificate.signers, size=len(committee.members))
+    attested = attestation_signatures(step.state, info.round.number)
+    missing = [member for member in signers if member not in attested]
+    if missing:
+        raise CertificateError(
+            "signers did not attest in the log", expected="attestations", found=str(missing)
+        )
+    statement = round_statement(info.digest, committee.digest, step.ledger_id)
+    step.context.verifier.certificate(committee, statement, certificate.signers, step.entry.signature)
+    seeds = {member: draw_seed(attested[member]) for member in signers}
+    _certify(step, info, seeds)
+
+
+def _open_round(state: State, digest: bytes) -> RoundInfo:
+    info = latest_round(state)
+    if info is None or info.digest != digest:
+        raise RefusedError(
+            "not the latest round", expected=info.digest.hex() if info else "no round", found=digest.hex()
+        )
+    if info.is_certified:
+        raise RefusedError("the round is certified", expected="a round without certificate")
+    return info
+
+
+def _committee(state: State, info: RoundInfo, digest: bytes) -> Committee:
+    committee = committee_of(parameters_of(state, info.round.parameters))
+    if committee.digest != digest:
+        raise RefusedError("not the round's committee", expected=committee.digest.hex(), found=digest.hex())
+    return committee
+
+
+def _certify(step: Step, info: RoundInfo, seeds: Mapping[int, bytes]) -> None:
+    """Cover receipts and draw, apply what was pending, vest: all by the round's own parameters."""
+    state, number = step.state, info.round.number
+    parameters = parameters_of(state, info.round.parameters)
+    put_round_info(state, replace(info, certificate_index=step.index, certified_unix_ms=step.now))
+    put_tip(state, replace(tip_of(state), certified_round=number))
+    _draw(state, info.round, parameters, seeds)
+    apply_pending(state, log_size=info.round.log_size, ledger_id=step.ledger_id)
+    vest_lots(state, parameters, round_number=number, now_unix_ms=step.now)
+
+
+def _draw(state: State, record: Round, parameters: Parameters, seeds: Mapping[int, bytes]) -> None:
+    """Give every receipt that this round is first to cover its round and its checkers."""
+    due: dict[int, int] = {}
+    for waiting in take_covered(state, log_size=record.log_size):
+        members = _cover(state, waiting, record.number, parameters, seeds)
+        for member in members:
+            add_duty(state, record.number, member, waiting.receipt)
+            due[member] = due.get(member, 0) + 1
+    for member, count in due.items():
+        put_member_duty(state, record.number, member, MemberDuty(due=count))
+
+
+def _cover(
+    state: State,
+    waiting: UncoveredReceipt,
+    number: int,
+    parameters: Parameters,
+    seeds: Mapping[int, bytes],
+) -> list[int]:
+    receipt = state.entry(ReceiptState, receipt_key(waiting.receipt))
+    if receipt is None:
+        raise AssertionError("a receipt waits for its round without a state")
+    standing = standing_of(state, receipt.node)
+    rate = rate_ppm(
+        parameters,
+        settled_micro=standing.settled_micro,
+        is_alarmed=bool(standing.alarmed),
+        value_micro=waiting.value_micro,
+    )
+    members = drawn_members(seeds, waiting.receipt, rate=rate, members=len(parameters.committee))
+    state.put_entry(receipt_key(waiting.receipt), replace(receipt, round=number, due=len(members)))
+    return members

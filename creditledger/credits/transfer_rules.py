@@ -1,0 +1,46 @@
+"""Grants, credit lines, slashes and transfers. Source: specs/credits.md §4 and §8."""
+
+from creditledger.credits.account import account_in_role, account_of, change, raise_ceiling
+from creditledger.credits.pending import defer
+from creditledger.credits.pool import operator_of
+from creditledger.credits.step import Step
+from creditledger.errors import RefusedError
+from creditledger.records.registration import Role
+from creditledger.records.transfer import CreditLine, Grant, Slash, Transfer
+
+
+def apply_grant(step: Step, grant: Grant) -> None:
+    """By the operator, to an account; in effect with the first round certified over it."""
+    step.require_operator()
+    account_of(step.state, grant.account)
+    step.claim_id(operator_of(step.state), grant.id)
+    raise_ceiling(step.state, grant.amount_micro)
+    defer(step.state, step.index, grant)
+
+
+def apply_credit_line(step: Step, line: CreditLine) -> None:
+    """By the operator, for an account; in effect with the first round certified over it."""
+    step.require_operator()
+    account_of(step.state, line.account)
+    step.claim_id(operator_of(step.state), line.id)
+    raise_ceiling(step.state, line.limit_micro)
+    defer(step.state, step.index, line)
+
+
+def apply_slash(step: Step, slash: Slash) -> None:
+    """By the operator, of a node; in effect with the first round certified over it."""
+    step.require_operator()
+    account_in_role(step.state, slash.node, Role.NODE)
+    step.claim_id(operator_of(step.state), slash.id)
+    defer(step.state, step.index, slash)
+
+
+def apply_transfer(step: Step, transfer: Transfer) -> None:
+    """From payer to payee at once, where the pool allows transfers at all."""
+    step.require_actor(transfer.payer)
+    if not step.parameters.transfers_allowed:
+        raise RefusedError("the pool does not allow transfers", expected="transfers_allowed 1", found="0")
+    account_of(step.state, transfer.payee)
+    step.claim_id(transfer.payer, transfer.id)
+    change(step.state, transfer.payer, spendable=-transfer.amount_micro)
+    change(step.state, transfer.payee, spendable=transfer.amount_micro)

@@ -1,0 +1,211 @@
+"""How a ledger begins: a whole directory or none. Source: specs/ledger.md §1."""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from creditledger.credits.fold import FoldContext, TransparencyVerifier, apply_entry, committee_of
+from creditledger.errors import RoleError
+from creditledger.ledger.clock import Clock, system_clock
+from creditledger.ledger.directory import (
+    LedgerDirectory,
+    WriterLock,
+    new_directory,
+    replace_file,
+    sync_directory,
+)
+from creditledger.ledger.head import HeadFile, log_key
+from creditledger.ledger.keyring import KeyFile, KeyRole, save_key
+from creditledger.ledger.ledger import OPERATOR_KEY, WITNESS_KEY, Ledger
+from creditledger.ledger.lmdb_store import LmdbStore
+from creditledger.ledger.local_witness import LOCAL_WITNESS
+from creditledger.ledger.stored_log import StoredLog, state_of
+from creditledger.records.entry import Entry
+from creditledger.records.parameters import (
+    Admission,
+    Genesis,
+    HardwarePrice,
+    LevyUse,
+    Member,
+    Parameters,
+)
+from creditledger.transparency.checkpoint import Checkpoint
+from creditledger.transparency.cosignature import CosignatureSigner
+from creditledger.transparency.keys import Ed25519Signer
+from creditledger.transparency.merkle import EMPTY_ROOT, leaf_hash
+from creditledger.transparency.quorum import NO_QUORUM, PolicyLog, PolicyWitness
+from creditledger.transparency.trust_policy import TrustPolicy
+
+MICRO: Final = 1_000_000
+HOUR_MS: Final = 3_600_000
+REFERENCE_JOB_MICRO: Final = 60 * MICRO
+"""What a usual job is worth, to say probation and vesting as value: a minute of the reference class."""
+
+HARDWARE: Final[Mapping[str, int]] = {
+    "a100-40g": 450_000,
+    "a100-80g": 550_000,
+    "a10g": 150_000,
+    "b200": 2_200_000,
+    "cpu": 10_000,
+    "h100": 1_000_000,
+    "h100-mig-1g": 130_000,
+    "h100-mig-2g": 270_000,
+    "h100-mig-3g": 420_000,
+    "h200": 1_200_000,
+    "jetson-orin": 40_000,
+    "l4": 100_000,
+    "l40s": 300_000,
+    "rtx-4090": 250_000,
+    "t4": 50_000,
+    "v100": 120_000,
+}
+"""Micro-credits per second on one GPU; one credit is one second of ``h100``, the reference class."""
+
+
+def default_parameters(committee: Sequence[Member], *, quorum: int) -> Parameters:
+    """Sensible rules for a new pool, without models. Source: specs/parameters.md."""
+    return Parameters(
+        sequence=0,
+        rule_set=1,
+        committee=tuple(committee),
+        quorum=quorum,
+        admission=Admission.OPEN,
+        transfers_allowed=1,
+        levy_ppm=10_000,
+        levy_use=LevyUse.BURN,
+        check_floor_ppm=20_000,
+        probation_micro=20 * REFERENCE_JOB_MICRO,
+        always_check_micro=20 * REFERENCE_JOB_MICRO,
+        vesting_rounds=1,
+        vesting_ms=24 * HOUR_MS,
+        vesting_micro=100 * REFERENCE_JOB_MICRO,
+        grace_ms=300_000,
+        clock_tolerance_ms=300_000,
+        models=(),
+        hardware=tuple(
+            HardwarePrice(name=name, micro_per_gpu_second=price) for name, price in sorted(HARDWARE.items())
+        ),
+        profiles=(),
+    )
+
+
+def create(
+    path: str | Path,
+    *,
+    origin: str,
+    operator: Ed25519Signer,
+    parameters: Parameters,
+    profiles: Sequence[bytes] = (),
+    witness: Ed25519Signer | None = None,
+    keys: Mapping[str, KeyFile] | None = None,
+    clock: Clock = system_clock,
+) -> Ledger:
+    """Found a ledger at ``path`` and open it: store, head, policy, first checkpoint.
+
+    ``witness``: signs as the local witness, whose cosignature the policy then asks for. ``keys``:
+    key files to keep in the directory, by file name; they are bound to this ledger. Built beside
+    ``path`` and renamed: a crash leaves a whole ledger or none. Raises StorageError if ``path`` is
+    taken, RoleError for one key in two roles, RefusedError if the rules refuse the parameters."""
+    if witness is not None and witness.public_key == operator.public_key:
+        raise RoleError("one key cannot be operator and witness", found=operator.public_key.hex())
+    genesis = Genesis(
+        origin=origin, operator=operator.public_key, created_unix_ms=clock(), parameters=parameters
+    )
+    target = Path(path)
+    with new_directory(target) as building:
+        directory = LedgerDirectory(building)
+        for folder in (directory.public, directory.keys, directory.sealed, directory.evidence):
+            folder.mkdir(mode=0o755 if folder == directory.public else 0o700)
+        for name, key in (keys or {}).items():
+            save_key(directory.keys / name, replace(key, ledger_id=genesis.ledger_id))
+        _found_log(directory, genesis, operator, tuple(profiles))
+        replace_file(directory.policy, _policy(genesis, witness).serialize())
+        WriterLock(directory.lock).close()
+        with Ledger.open(building, operator=operator, witness=witness, clock=clock) as ledger:
+            ledger.publish()
+        sync_directory(building)
+    return Ledger.open(target, operator=operator, witness=witness, clock=clock)
+
+
+def create_pool(
+    path: str | Path,
+    *,
+    origin: str,
+    parameters: Parameters | None = None,
+    profiles: Sequence[bytes] = (),
+    clock: Clock = system_clock,
+    random_bytes: Callable[[int], bytes] = os.urandom,
+) -> Ledger:
+    """Found a ledger with fresh keys for its operator and a local witness, kept in ``keys``.
+
+    Without ``parameters`` it is a one-person pool: a fresh validator is its whole committee, so that
+    every round is certified on the spot. Raises as `create`."""
+    operator = KeyFile.new(KeyRole.OPERATOR, random_bytes=random_bytes)
+    witness = KeyFile.new(KeyRole.WITNESS, random_bytes=random_bytes)
+    keys = {OPERATOR_KEY: operator, WITNESS_KEY: witness}
+    if parameters is None:
+        validator = KeyFile.new(KeyRole.VALIDATOR, random_bytes=random_bytes)
+        keys["validator-0.key"] = validator
+        parameters = default_parameters([member_of(validator)], quorum=1)
+    return create(
+        path,
+        origin=origin,
+        operator=operator.ed25519(),
+        parameters=parameters,
+        profiles=profiles,
+        witness=witness.ed25519(),
+        keys=keys,
+        clock=clock,
+    )
+
+
+def member_of(validator: KeyFile) -> Member:
+    """The committee seat of a validator's key."""
+    public = validator.public()
+    return Member(
+        bls_key=public.public,
+        proof_of_possession=public.proof_of_possession,
+        audit_key=public.audit_key,
+    )
+
+
+def _found_log(
+    directory: LedgerDirectory, genesis: Genesis, operator: Ed25519Signer, profiles: tuple[bytes, ...]
+) -> None:
+    entry = Entry(
+        time_unix_ms=genesis.created_unix_ms,
+        record=genesis,
+        signature=operator.sign(genesis.signing_bytes(genesis.ledger_id)),
+    )
+    context = FoldContext(
+        ledger_id=genesis.ledger_id, index=0, log_root=lambda: EMPTY_ROOT, verifier=TransparencyVerifier()
+    )
+    store = LmdbStore.create(directory.store)
+    try:
+        with store.write() as view:
+            log = StoredLog(view)
+            apply_entry(state_of(view), entry, profiles, context)
+            log.append(entry.encode())
+            log.put_bodies(genesis, profiles)
+            log.seal()
+    finally:
+        store.close()
+    head = HeadFile(directory.head, origin=genesis.origin, operator=operator.public_key)
+    root = leaf_hash(entry.encode())
+    head.replace(Checkpoint(origin=genesis.origin, size=1, root=root), operator)
+
+
+def _policy(genesis: Genesis, witness: Ed25519Signer | None) -> TrustPolicy:
+    witnesses: tuple[PolicyWitness, ...] = ()
+    if witness is not None:
+        vkey = CosignatureSigner(LOCAL_WITNESS, witness).vkey
+        witnesses = (PolicyWitness(name=LOCAL_WITNESS, vkey=vkey),)
+    return TrustPolicy(
+        logs=(PolicyLog(vkey=log_key(genesis.origin, genesis.operator)),),
+        witnesses=witnesses,
+        quorum=LOCAL_WITNESS if witnesses else NO_QUORUM,
+        ledger_id=genesis.ledger_id,
+        committee=committee_of(genesis.parameters),
+    )

@@ -1,0 +1,371 @@
+"""A ledger in a directory: append, read, close rounds, publish. Source: specs/ledger.md."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from creditledger.credits import reading
+from creditledger.credits.fold import (
+    SignatureVerifier,
+    TransparencyVerifier,
+    committee_of,
+    due_expiries,
+    due_settlements,
+    propose_settlement,
+)
+from creditledger.credits.state import StateView
+from creditledger.errors import CreditLedgerError, IntegrityError, RoleError, StorageError
+from creditledger.ledger import rounds
+from creditledger.ledger.clock import Clock, system_clock
+from creditledger.ledger.directory import LedgerDirectory, WriterLock, read_file, replace_file
+from creditledger.ledger.head import HeadFile, require_not_rolled_back
+from creditledger.ledger.keyring import KeyRole, load_key
+from creditledger.ledger.lmdb_store import LmdbStore
+from creditledger.ledger.local_witness import Cosigner, LocalWitness
+from creditledger.ledger.publish import CHECKPOINT, Publisher
+from creditledger.ledger.rounds import RoundStanding
+from creditledger.ledger.stored_log import StoredLog, state_of
+from creditledger.ledger.writer import Acknowledgement, Outcome, Writer
+from creditledger.records.entry import Entry, Submission
+from creditledger.records.parameters import Genesis, Parameters
+from creditledger.records.record import Record
+from creditledger.records.transfer import Expire
+from creditledger.transparency.bls import BlsSigner
+from creditledger.transparency.keys import Ed25519Signer
+from creditledger.transparency.note import NOTE_SIZE_MAX
+from creditledger.transparency.trust_policy import TrustPolicy
+
+__all__ = ["OPERATOR_KEY", "WITNESS_KEY", "Acknowledgement", "Ledger", "Outcome", "RoundStanding", "Snapshot"]
+
+OPERATOR_KEY = "operator.key"
+WITNESS_KEY = "witness-local.key"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """One moment of a ledger, consistent in itself."""
+
+    log: StoredLog
+    state: StateView
+
+
+class Ledger:
+    """An open ledger. One process writes; any number reads. Safe to use from several threads."""
+
+    def __init__(
+        self,
+        directory: LedgerDirectory,
+        store: LmdbStore,
+        *,
+        operator: Ed25519Signer | None,
+        witness: Ed25519Signer | None,
+        clock: Clock,
+        verifier: SignatureVerifier,
+        lock: WriterLock | None,
+    ) -> None:
+        """Use `open`. ``lock``: the writer's; None opens for reading."""
+        self._directory = directory
+        self._store = store
+        self._clock = clock
+        self._lock = lock
+        self._verifier = verifier
+        self._operator = operator
+        self._validators: dict[int, BlsSigner] | None = None
+        with store.read() as view:
+            self.genesis: Genesis = _genesis(StoredLog(view))
+        self.id: bytes = self.genesis.ledger_id
+        head = HeadFile(directory.head, origin=self.origin, operator=self.genesis.operator)
+        self._cosigners: list[Cosigner] = []
+        self._writer: Writer | None = None
+        if lock is None:
+            with store.read() as view:
+                require_not_rolled_back(StoredLog(view), head.read())
+            return
+        if operator is None or operator.public_key != self.genesis.operator:
+            raise RoleError(
+                "writing takes the operator's key",
+                expected=self.genesis.operator.hex(),
+                found="no key" if operator is None else operator.public_key.hex(),
+            )
+        if witness is not None:
+            self._cosigners.append(LocalWitness(directory.witness, witness))
+        self._writer = Writer(
+            store,
+            head,
+            directory.sealed,
+            origin=self.origin,
+            ledger_id=self.id,
+            operator=operator,
+            verifier=verifier,
+            clock=clock,
+        )
+        self._writer.note_witnesses(self._witnessed_unix_ms())
+
+    @staticmethod
+    def create(
+        path: str | Path,
+        *,
+        origin: str,
+        operator: Ed25519Signer,
+        parameters: Parameters,
+        profiles: Sequence[bytes] = (),
+        witness: Ed25519Signer | None = None,
+        clock: Clock = system_clock,
+    ) -> "Ledger":
+        """Found a ledger at ``path`` and open it: see `founding.create`."""
+        from creditledger.ledger.founding import create
+
+        return create(
+            path,
+            origin=origin,
+            operator=operator,
+            parameters=parameters,
+            profiles=profiles,
+            witness=witness,
+            clock=clock,
+        )
+
+    @classmethod
+    def open(
+        cls,
+        path: str | Path,
+        *,
+        operator: Ed25519Signer | None = None,
+        witness: Ed25519Signer | None = None,
+        read_only: bool = False,
+        clock: Clock = system_clock,
+        verifier: SignatureVerifier | None = None,
+    ) -> Self:
+        """The ledger in a directory, for writing unless ``read_only``.
+
+        Keys that are not handed in are looked for in its ``keys`` folder. Raises StorageError if
+        there is none, BusyError if another writer has it, RollbackError if it is older than its
+        head, RoleError without the operator's key."""
+        directory = LedgerDirectory(Path(path))
+        if not directory.store.is_dir():
+            raise StorageError(
+                "there is no ledger here", expected="a ledger's directory", found=str(path)[-100:]
+            )
+        lock = None if read_only else WriterLock(directory.lock)
+        store: LmdbStore | None = None
+        try:
+            store = LmdbStore(directory.store, read_only=read_only)
+            return cls(
+                directory,
+                store,
+                operator=operator or _key_in(directory.keys / OPERATOR_KEY, KeyRole.OPERATOR),
+                witness=witness or _key_in(directory.keys / WITNESS_KEY, KeyRole.WITNESS),
+                clock=clock,
+                verifier=verifier or TransparencyVerifier(),
+                lock=lock,
+            )
+        except BaseException:
+            if store is not None:
+                store.close()
+            if lock is not None:
+                lock.close()
+            raise
+
+    def close(self) -> None:
+        """Let go of the files and of the writer's lock; a second call does nothing."""
+        self._store.close()
+        if self._lock is not None:
+            self._lock.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def path(self) -> Path:
+        """The ledger's directory."""
+        return self._directory.path
+
+    @property
+    def directory(self) -> LedgerDirectory:
+        """The names of the files in it."""
+        return self._directory
+
+    @property
+    def origin(self) -> str:
+        """The log's name in its checkpoints."""
+        return self.genesis.origin
+
+    @property
+    def size(self) -> int:
+        """Entries in the log."""
+        with self.snapshot() as snapshot:
+            return snapshot.log.size
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Snapshot]:
+        """Log and state of one moment. Keep it short: a growing store waits for it to end."""
+        with self._store.read() as view:
+            yield Snapshot(log=StoredLog(view), state=state_of(view))
+
+    @contextmanager
+    def read(self) -> Iterator[StateView]:
+        """The fold's state of one moment, for `credits.reading`."""
+        with self.snapshot() as snapshot:
+            yield snapshot.state
+
+    def entry_bytes(self, index: int) -> bytes:
+        """Entry ``index``, checked against the tree. Raises UnknownIdError, IntegrityError."""
+        with self.snapshot() as snapshot:
+            return snapshot.log.entry_bytes(index)
+
+    def entry(self, index: int) -> Entry:
+        """Entry ``index``, decoded. Raises as `entry_bytes`."""
+        return Entry.decode(self.entry_bytes(index))
+
+    def bodies(self, record: Record) -> tuple[bytes, ...]:
+        """The bodies beside a logged record: receipts, verdicts, profiles. Raises IntegrityError."""
+        with self.snapshot() as snapshot:
+            return snapshot.log.bodies(record)
+
+    def policy(self) -> TrustPolicy:
+        """What readers are told to trust."""
+        return TrustPolicy.load(self._directory.policy)
+
+    def checkpoint(self) -> bytes:
+        """The note of the last published checkpoint. Raises StorageError if there is none."""
+        return read_file(self._directory.public / CHECKPOINT, what="checkpoint", most=NOTE_SIZE_MAX)
+
+    def submit(self, submissions: Sequence[Submission]) -> list[Outcome]:
+        """Log what the rules allow in one durable commit: see `Writer.submit`."""
+        return self._require_writer().submit(submissions)
+
+    def append(self, submission: Submission) -> Acknowledgement:
+        """Log one submission durably, or raise the error it is refused with."""
+        outcome = self.submit([submission])[0]
+        if isinstance(outcome, CreditLedgerError):
+            raise outcome
+        return outcome
+
+    def sign(self, record: Record, *, bodies: tuple[bytes, ...] = ()) -> Submission:
+        """``record`` signed by the operator."""
+        operator = self._require_operator()
+        return Submission(
+            record=record, signature=operator.sign(record.signing_bytes(self.id)), bodies=bodies
+        )
+
+    def close_round(self) -> Acknowledgement:
+        """Log the operator's commitment to the state as it is."""
+        with self._require_writer().turn:
+            with self.snapshot() as snapshot:
+                record = rounds.round_to_sign(snapshot, self.id, self._verifier)
+            return self.append(self.sign(record))
+
+    def certify(self) -> Acknowledgement | None:
+        """Log the latest round's certificate if a quorum has attested and it has none yet."""
+        with self._require_writer().turn:
+            with self.read() as state:
+                submission = rounds.certificate(state, self.id)
+            return None if submission is None else self.append(submission)
+
+    def settle_due(self) -> list[Acknowledgement]:
+        """Log the settlement of every job whose checks are in."""
+        with self.read() as state:
+            records = [
+                propose_settlement(state, job, self.id) for job in due_settlements(state, self._clock())
+            ]
+        return [self.append(self.sign(record)) for record in records]
+
+    def expire_due(self) -> list[Acknowledgement]:
+        """Log the expiry of every hold whose time and grace are over."""
+        with self._require_writer().turn:
+            with self.read() as state:
+                records = [Expire(hold=hold) for hold in due_expiries(state, self._clock())]
+            return [self.append(self.sign(record)) for record in records]
+
+    def local_validators(self) -> dict[int, BlsSigner]:
+        """Signers of the committee members whose key files lie in the ``keys`` folder, by index."""
+        if self._validators is None:
+            files = sorted(self._directory.keys.glob("validator-*.key"))
+            keys = [load_key(path, roles=(KeyRole.VALIDATOR,), ledger_id=self.id).bls() for path in files]
+            by_key = {signer.public_key: signer for signer in keys}
+            with self.read() as state:
+                committee = reading.parameters_in_force(state).committee
+            found = {index: by_key.get(member.bls_key) for index, member in enumerate(committee)}
+            self._validators = {index: signer for index, signer in found.items() if signer is not None}
+        return self._validators
+
+    def complete_round(self, validators: Mapping[int, BlsSigner] | None = None) -> RoundStanding:
+        """Bring everything logged under a certified round, as far as ``validators`` suffice.
+
+        Publishes, closes a round if there is news, attests it with ``validators`` (by committee
+        index; by default the local ones), certifies it given a quorum, and publishes again. Where
+        certifying put pending records into effect, a second round certifies that too."""
+        return rounds.complete_round(self, validators)
+
+    def publish(
+        self, now_unix_ms: int | None = None, *, cosigners: Sequence[Cosigner] | None = None
+    ) -> bytes:
+        """Publish all that is logged; the cosigned checkpoint's note: see `Publisher.publish`.
+
+        ``cosigners``: the witnesses to ask; by default the local one, if there is one."""
+        writer = self._require_writer()
+        now = self._clock() if now_unix_ms is None else now_unix_ms
+        publisher = Publisher(self._directory.public, origin=self.origin, operator=self._require_operator())
+        with self.snapshot() as snapshot:
+            publication = publisher.publish(
+                snapshot.log,
+                policy=self._current_policy(snapshot.state),
+                cosigners=self._cosigners if cosigners is None else cosigners,
+                now_unix_ms=now,
+            )
+        writer.note_witnesses(publication.verified.cosigned_unix_ms, asked_unix_ms=now)
+        return publication.note
+
+    def _current_policy(self, state: StateView) -> TrustPolicy:
+        """The policy file, brought up to the committee in force; the witnesses are left alone."""
+        policy = self.policy()
+        committee = committee_of(reading.parameters_in_force(state))
+        if policy.committee is None or policy.committee.digest != committee.digest:
+            policy = replace(policy, committee=committee)
+            replace_file(self._directory.policy, policy.serialize())
+            self._validators = None
+        return policy
+
+    def _witnessed_unix_ms(self) -> int | None:
+        if not (self._directory.public / CHECKPOINT).exists():
+            return None
+        try:
+            verified = self.policy().verify_checkpoint(self.checkpoint())
+        except StorageError:
+            raise
+        except CreditLedgerError as error:
+            raise IntegrityError(
+                f"the published checkpoint does not meet the policy: {error}",
+                expected=error.expected,
+                found=error.found,
+            ) from error
+        return verified.cosigned_unix_ms
+
+    def _require_writer(self) -> Writer:
+        if self._writer is None:
+            raise StorageError("ledger is open for reading", expected="a ledger open for writing")
+        return self._writer
+
+    def _require_operator(self) -> Ed25519Signer:
+        if self._operator is None or self._operator.public_key != self.genesis.operator:
+            raise RoleError("this takes the operator's key", expected=self.genesis.operator.hex())
+        return self._operator
+
+
+def _genesis(log: StoredLog) -> Genesis:
+    record = Entry.decode(log.entry_bytes(0)).record if log.size else None
+    if not isinstance(record, Genesis):
+        raise IntegrityError("entry 0 is not a genesis", expected="a genesis", found=f"{log.size} entries")
+    return record
+
+
+def _key_in(path: Path, role: KeyRole) -> Ed25519Signer | None:
+    return load_key(path, roles=(role,)).ed25519() if path.is_file() else None

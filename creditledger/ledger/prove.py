@@ -1,0 +1,269 @@
+"""Bundles from a ledger: what an offline reader needs to believe one thing. Source: specs/bundle.md."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal
+
+from creditledger.credits import reading
+from creditledger.credits.rounds import RoundInfo
+from creditledger.credits.state import StateView
+from creditledger.errors import BusyError, UnknownIdError
+from creditledger.ledger.stored_log import StoredLog
+from creditledger.records.entry import Entry
+from creditledger.records.receipt import Receipt
+from creditledger.records.round import Certificate
+from creditledger.records.state import (
+    ReceiptState,
+    account_key,
+    consumed_key,
+    hold_key,
+    lot_key,
+    public_key_key,
+    receipt_key,
+)
+from creditledger.records.verdict import Verdict
+from creditledger.transparency.bundle import (
+    Bundle,
+    CertifiedRound,
+    Leaf,
+    MapValue,
+    Place,
+    ShownVerdict,
+    SignedRecord,
+    Subject,
+)
+from creditledger.transparency.checkpoint import parse_checkpoint_note
+from creditledger.transparency.merkle import inclusion_proof, leaf_hash, prove_inclusion
+
+if TYPE_CHECKING:
+    from creditledger.ledger.ledger import Ledger
+
+Level = Literal["signed", "logged", "certified"]
+LEVELS: Final[tuple[Level, ...]] = ("signed", "logged", "certified")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prover:
+    """Proves from one consistent view of a ledger, under one published checkpoint."""
+
+    ledger_id: bytes
+    log: StoredLog
+    state: StateView
+    note: bytes
+    """The published checkpoint note; empty while nothing is published."""
+    size: int
+    """Entries in that checkpoint's tree."""
+
+    def receipt(self, digest: bytes, *, most: Level = "certified") -> bytes:
+        """A receipt's bundle, up to level ``most`` as far as the ledger has come.
+
+        Raises UnknownIdError; BusyError while no checkpoint covers it."""
+        state = reading.receipt_state(self.state, digest)
+        if state is None:
+            raise UnknownIdError("no such receipt", found=digest.hex())
+        batch = self._entry(state.batch_index)
+        bodies = self.log.bodies(batch.record)
+        position = self._position(bodies, digest)
+        certified, states = self._certified_receipt(digest) if most == "certified" else ((), ())
+        return self._bundle(
+            Subject.RECEIPT,
+            body=bodies[position],
+            leaf=(_leaf(bodies, position),),
+            entry=(self._signed(state.batch_index, is_placed=most != "signed"),),
+            job=(self._signed(self._index_of(state.job), is_placed=False),),
+            delivery=self._delivery(state),
+            note=b"" if most == "signed" else self.note,
+            certified=certified,
+            states=states,
+            verdicts=self._verdicts(digest, states),
+        )
+
+    def batch(self, digest: bytes) -> bytes:
+        """The bundle of a logged batch header."""
+        return self._bundle(
+            Subject.BATCH, entry=(self._signed(self._index_of(digest), is_placed=True),), note=self.note
+        )
+
+    def hold(self, digest: bytes) -> bytes:
+        """A hold's bundle: what a voucher is made of. Raises UnknownIdError, BusyError."""
+        entry = self._signed(self._index_of(digest), is_placed=True)
+        return self._under_round(Subject.HOLD, hold_key(digest), entry=(entry,))
+
+    def account(self, account: bytes) -> bytes:
+        """A balance under the latest certified round. Raises UnknownIdError, BusyError."""
+        return self._under_round(Subject.ACCOUNT, account_key(account), body=account)
+
+    def key(self, key: bytes) -> bytes:
+        """For whom a key speaks. Raises UnknownIdError, BusyError."""
+        return self._under_round(Subject.KEY, public_key_key(key), body=key)
+
+    def absent(self, digest: bytes) -> bytes:
+        """That no record of this digest was ever accepted. Raises BusyError, UnknownIdError if one was."""
+        info = self._round()
+        key = consumed_key(digest)
+        if reading.map_value(self.state, info.round.map_root, key) is not None:
+            raise UnknownIdError("not absent: the id was consumed", found=digest.hex())
+        return self._bundle(
+            Subject.ABSENT,
+            body=digest,
+            note=self.note,
+            certified=(self._certified(info),),
+            states=(MapValue(value=b"", proof=reading.map_proof(self.state, info.round.map_root, key)),),
+        )
+
+    def _under_round(
+        self, subject: Subject, key: bytes, *, body: bytes = b"", entry: tuple[SignedRecord, ...] = ()
+    ) -> bytes:
+        info = self._round()
+        state = self._state(info, key)
+        if state is None:
+            raise BusyError("no certified round covers it yet", expected="a later round")
+        return self._bundle(
+            subject,
+            body=body,
+            entry=entry,
+            note=self.note,
+            certified=(self._certified(info),),
+            states=(state,),
+        )
+
+    def _certified_receipt(self, digest: bytes) -> tuple[tuple[CertifiedRound, ...], tuple[MapValue, ...]]:
+        info = reading.latest_certified_round(self.state)
+        if info is None or info.index >= self.size:
+            return (), ()
+        state = self._state(info, receipt_key(digest))
+        if state is None:
+            return (), ()
+        found = ReceiptState.decode(state.value)
+        lot = self._state(info, lot_key(found.job, found.layer_start)) if found.settled else None
+        return (self._certified(info),), (state,) if lot is None else (state, lot)
+
+    def _verdicts(self, digest: bytes, states: Sequence[MapValue]) -> tuple[ShownVerdict, ...]:
+        if not states:
+            return ()
+        state = ReceiptState.decode(states[0].value)
+        shown = []
+        for member, duty in reading.members_on_duty(self.state, state.round).items():
+            if duty.reveal_index == 0 or digest not in reading.duties_of(self.state, member, state.round):
+                continue
+            bodies = self.log.bodies(self._entry(duty.reveal_index).record)
+            found = [i for i, body in enumerate(bodies) if Verdict.decode(body).receipt == digest]
+            if found and Verdict.decode(bodies[found[0]]).outcome == state.outcome:
+                reveal = self._signed(duty.reveal_index, is_placed=False)
+                shown.append(
+                    ShownVerdict(reveal=reveal, verdict=bodies[found[0]], leaf=_leaf(bodies, found[0]))
+                )
+        return tuple(shown[:1])
+
+    def _delivery(self, state: ReceiptState) -> tuple[SignedRecord, ...]:
+        progress = reading.job_status(self.state, state.job)
+        if progress is None or progress.delivery_index == 0:
+            return ()
+        legs = {leg.layer_start: leg for leg in reading.job_legs(self.state, state.job)}
+        leg = legs.get(state.layer_start)
+        windows = reading.job_receipts(self.state, state.job, state.layer_start)
+        stop = next((start + state.positions for start, digest in windows if digest == state.receipt), None)
+        if leg is None or stop is None or leg.delivered_positions < stop:
+            return ()
+        return (self._signed(progress.delivery_index, is_placed=False),)
+
+    def _position(self, bodies: Sequence[bytes], digest: bytes) -> int:
+        for position, body in enumerate(bodies):
+            if Receipt.decode(body).digest(self.ledger_id) == digest:
+                return position
+        raise UnknownIdError("no such receipt in its batch", found=digest.hex())
+
+    def _index_of(self, digest: bytes) -> int:
+        index = reading.consumed_index(self.state, digest)
+        if index is None:
+            raise UnknownIdError("no record of this id was logged", found=digest.hex())
+        return index
+
+    def _entry(self, index: int) -> Entry:
+        return Entry.decode(self.log.entry_bytes(index))
+
+    def _signed(self, index: int, *, is_placed: bool) -> SignedRecord:
+        entry = self._entry(index)
+        return SignedRecord(
+            record=entry.record.encode(),
+            signature=entry.signature,
+            place=(self._place(index, entry.time_unix_ms),) if is_placed else (),
+        )
+
+    def _place(self, index: int, time_unix_ms: int) -> Place:
+        if index >= self.size:
+            raise BusyError(
+                "no published checkpoint covers it yet", expected=f"size above {index}", found=str(self.size)
+            )
+        path = tuple(prove_inclusion(self.log.node, index=index, size=self.size))
+        return Place(time_unix_ms=time_unix_ms, index=index, path=path)
+
+    def _round(self) -> RoundInfo:
+        info = reading.latest_certified_round(self.state)
+        if info is None:
+            raise BusyError("no round is certified yet", expected="a certified round", found="none")
+        return info
+
+    def _certified(self, info: RoundInfo) -> CertifiedRound:
+        certificate = self._entry(info.certificate_index)
+        if not isinstance(certificate.record, Certificate):
+            raise UnknownIdError("no certificate stands there", found=str(info.certificate_index))
+        return CertifiedRound(
+            round=self._signed(info.index, is_placed=True),
+            signers=certificate.record.signers,
+            aggregate=certificate.signature,
+        )
+
+    def _state(self, info: RoundInfo, key: bytes) -> MapValue | None:
+        value = reading.map_value(self.state, info.round.map_root, key)
+        if value is None:
+            return None
+        return MapValue(value=value, proof=reading.map_proof(self.state, info.round.map_root, key))
+
+    def _bundle(
+        self,
+        subject: Subject,
+        *,
+        body: bytes = b"",
+        leaf: tuple[Leaf, ...] = (),
+        entry: tuple[SignedRecord, ...] = (),
+        job: tuple[SignedRecord, ...] = (),
+        delivery: tuple[SignedRecord, ...] = (),
+        note: bytes = b"",
+        certified: tuple[CertifiedRound, ...] = (),
+        states: tuple[MapValue, ...] = (),
+        verdicts: tuple[ShownVerdict, ...] = (),
+    ) -> bytes:
+        return Bundle(
+            subject=subject,
+            ledger=self.ledger_id,
+            body=body,
+            leaf=leaf,
+            entry=entry,
+            job=job,
+            delivery=delivery,
+            checkpoint=note,
+            certified=certified,
+            states=states,
+            verdicts=verdicts,
+        ).encode()
+
+
+def _leaf(bodies: Sequence[bytes], position: int) -> Leaf:
+    hashes = [leaf_hash(body) for body in bodies]
+    return Leaf(index=position, path=tuple(inclusion_proof(hashes, position, len(hashes))))
+
+
+@contextmanager
+def prover(ledger: "Ledger") -> Iterator[Prover]:
+    """A prover over one moment of ``ledger``, under its published checkpoint."""
+    with ledger.snapshot() as snapshot:
+        note = ledger.checkpoint()
+        yield Prover(
+            ledger_id=ledger.id,
+            log=snapshot.log,
+            state=snapshot.state,
+            note=note,
+            size=parse_checkpoint_note(note).size,
+        )

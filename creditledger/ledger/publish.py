@@ -1,0 +1,198 @@
+"""Publication: the store's log as write-once files that anything may serve.
+
+Source: specs/ledger.md §6, after C2SP tlog-tiles."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from creditledger.errors import BusyError, IntegrityError, PolicyError, RollbackError, StorageError
+from creditledger.ledger.directory import disk_errors, read_file, replace_file, sync_directory, write_once
+from creditledger.ledger.head import log_key
+from creditledger.ledger.local_witness import Cosigner
+from creditledger.ledger.stored_log import StoredLog, body_names
+from creditledger.records.entry import Entry
+from creditledger.transparency.checkpoint import Checkpoint, parse_checkpoint, sign_checkpoint
+from creditledger.transparency.keys import Ed25519Signer
+from creditledger.transparency.merkle import (
+    EMPTY_ROOT,
+    prove_consistency,
+    root_from_leaf_hashes,
+    tree_root,
+)
+from creditledger.transparency.note import Ed25519NoteSigner, Ed25519NoteVerifier, add_signatures, open_note
+from creditledger.transparency.tile import (
+    TILE_HEIGHT,
+    TILE_WIDTH,
+    Tile,
+    encode_entry_bundle,
+    new_tiles,
+    tile_hashes,
+    tile_node_reader,
+)
+from creditledger.transparency.trust_policy import TrustPolicy, VerifiedCheckpoint
+from creditledger.transparency.witness import AddCheckpoint
+
+CHECKPOINT = "checkpoint"
+
+
+def body_path(name: bytes) -> str:
+    """Where the bodies named by a digest are published. Source: specs/ledger.md §6."""
+    return f"batch/{name.hex()}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Publication:
+    """A published checkpoint and its note."""
+
+    note: bytes
+    verified: VerifiedCheckpoint
+
+
+class Publisher:
+    """Projects one log onto one public directory."""
+
+    __slots__ = ("_operator", "_origin", "_public")
+
+    def __init__(self, public: Path, *, origin: str, operator: Ed25519Signer) -> None:
+        self._public = public
+        self._origin = origin
+        self._operator = operator
+
+    def publish(
+        self, log: StoredLog, *, policy: TrustPolicy, cosigners: Sequence[Cosigner], now_unix_ms: int
+    ) -> Publication:
+        """Publish all of ``log``, cosigned as ``policy`` asks; again without news it is dated anew.
+
+        Raises IntegrityError or RollbackError before anything is signed that contradicts the tree,
+        the last checkpoint or a written file; BusyError when the quorum of witnesses is not reached
+        (the old checkpoint stays); StorageError."""
+        published = self.published()
+        _require_continuation(log, published)
+        # Tiles before checkpoint: a crash in between leaves spare tiles; reversed, a root nobody can
+        # prove. Their names are durable before the checkpoint that speaks of them is.
+        self._write_files(log, published.size)
+        checkpoint = Checkpoint(origin=self._origin, size=log.size, root=log.root)
+        note = sign_checkpoint(checkpoint, [Ed25519NoteSigner(self._origin, self._operator)])
+        lines = [self._cosign(log, note, cosigner, now_unix_ms) for cosigner in cosigners]
+        note = add_signatures(note, lines)
+        try:
+            verified = policy.verify_checkpoint(note)
+        except PolicyError as error:
+            raise BusyError(
+                f"the witnesses' quorum is not reached: {error}", expected=error.expected, found=error.found
+            ) from error
+        replace_file(self._public / CHECKPOINT, note)
+        return Publication(note=note, verified=verified)
+
+    def published(self) -> Checkpoint:
+        """The last published checkpoint, or the empty log's. Raises IntegrityError if it is not ours."""
+        path = self._public / CHECKPOINT
+        if not path.exists():
+            return Checkpoint(origin=self._origin, size=0, root=EMPTY_ROOT)
+        verifier = Ed25519NoteVerifier(log_key(self._origin, self._operator.public_key))
+        try:
+            text, _ = open_note(read_file(path, what="checkpoint"), [verifier])
+            return parse_checkpoint(text)
+        except StorageError:
+            raise
+        except Exception as error:
+            raise IntegrityError("the published checkpoint is not ours", found=str(error)) from error
+
+    def _cosign(self, log: StoredLog, note: bytes, cosigner: Cosigner, now_unix_ms: int) -> bytes:
+        seen = cosigner.size(self._origin)
+        if seen > log.size:
+            raise RollbackError(
+                "a witness has seen a larger log", expected=f"at least {seen} entries", found=str(log.size)
+            )
+        proof = prove_consistency(log.node, first=seen, second=log.size)
+        request = AddCheckpoint(old_size=seen, proof=tuple(proof), note=note)
+        key = log_key(self._origin, self._operator.public_key)
+        return cosigner.cosign(request, log_key=key, now_unix_ms=now_unix_ms)
+
+    def _write_files(self, log: StoredLog, old_size: int) -> None:
+        touched: set[Path] = set()
+        for path, content in published_files(log, old_size=old_size):
+            target = self._public / path
+            with disk_errors(target):
+                target.parent.mkdir(parents=True, exist_ok=True)
+            if write_once(target, content):
+                touched.add(target.parent)
+        # A new folder's own name must last too: sync up to the public folder.
+        folders = {folder for leaf in touched for folder in (leaf, *leaf.parents)}
+        for folder in sorted(folders, key=lambda folder: -len(folder.parts)):
+            if folder == self._public or self._public in folder.parents:
+                with disk_errors(folder):
+                    sync_directory(folder)
+
+
+def published_files(log: StoredLog, *, old_size: int) -> Iterator[tuple[str, bytes]]:
+    """Path and content of each file that publishing ``log`` adds to a publication of ``old_size``.
+
+    Bodies first, then bundles of entries, then tiles of hashes. Every entry is checked against its
+    leaf hash and every new tile against its parent: raises IntegrityError instead of giving a file
+    that contradicts the log's root."""
+    _require_edge_of_tiles(log)
+    for tile in new_tiles(old_size, log.size):
+        if tile.level is not None:
+            _require_parents(log, tile, old_size)
+            yield tile.path, tile_hashes(log.node, tile)
+            continue
+        start = tile.index * TILE_WIDTH
+        entries = [log.entry_bytes(start + offset) for offset in range(tile.width)]
+        for offset, entry in enumerate(entries):
+            if start + offset >= old_size:
+                yield from _bodies(log, entry)
+        yield tile.path, encode_entry_bundle(entries)
+
+
+def _bodies(log: StoredLog, entry: bytes) -> Iterator[tuple[str, bytes]]:
+    for name, is_needed in body_names(Entry.decode(entry).record):
+        content = log.body_file(name)
+        if content is not None:
+            yield body_path(name), content
+        elif is_needed:
+            raise IntegrityError("a record's bodies are missing", expected=name.hex())
+
+
+def _require_parents(log: StoredLog, tile: Tile, old_size: int) -> None:
+    """Each node of a tile that is new must be the hash over its 256 children."""
+    level = TILE_HEIGHT * (tile.level or 0)
+    if level == 0:
+        return
+    first = max(tile.index * TILE_WIDTH, old_size >> level)
+    for index in range(first, tile.index * TILE_WIDTH + tile.width):
+        children = (log.node(level - TILE_HEIGHT, index * TILE_WIDTH + at) for at in range(TILE_WIDTH))
+        computed, stored = root_from_leaf_hashes(children), log.node(level, index)
+        if computed != stored:
+            raise IntegrityError(
+                f"tree node {level}/{index} is not the hash over its children",
+                expected=computed.hex(),
+                found=stored.hex(),
+            )
+
+
+def _require_edge_of_tiles(log: StoredLog) -> None:
+    """The hashes in the rightmost tiles must give the log's root."""
+    read = tile_node_reader(lambda tile: tile_hashes(log.node, tile), size=log.size)
+    root = tree_root(read, size=log.size)
+    if root != log.root:
+        raise IntegrityError(
+            "the tree's right edge does not give its root", expected=log.root.hex(), found=root.hex()
+        )
+
+
+def _require_continuation(log: StoredLog, published: Checkpoint) -> None:
+    if published.size > log.size:
+        raise RollbackError(
+            "more is published than the store holds",
+            expected=f"at least {published.size} entries",
+            found=str(log.size),
+        )
+    root = log.root_at(published.size)
+    if root != published.root:
+        raise RollbackError(
+            f"the published log has another history up to entry {published.size}",
+            expected=published.root.hex(),
+            found=root.hex(),
+        )

@@ -1,0 +1,53 @@
+"""Where a reader gets a published log from. Source: specs/ledger.md §6."""
+
+from pathlib import Path
+from typing import Protocol
+
+from creditledger.errors import StorageError, VerificationError
+from creditledger.ledger.directory import read_file
+from creditledger.ledger.publish import CHECKPOINT, body_path
+from creditledger.transparency.note import NOTE_SIZE_MAX
+from creditledger.transparency.tile import Tile
+
+
+class LogSource(Protocol):
+    """The files of a public log, none of them believed.
+
+    Every method raises VerificationError for a file that is not there, and StorageError or BusyError
+    when it cannot be told."""
+
+    def checkpoint(self) -> bytes:
+        """The newest checkpoint note."""
+
+    def tile(self, tile: Tile) -> bytes:
+        """A tile of hashes or a bundle of entries, exactly this one."""
+
+    def bodies(self, name: bytes) -> bytes:
+        """The canonical array of bodies that a record names by this digest."""
+
+
+class DirectorySource:
+    """A `LogSource` over a ledger's ``public`` directory, or a mirror's copy of it."""
+
+    __slots__ = ("_public",)
+
+    def __init__(self, public: Path) -> None:
+        self._public = public
+
+    def checkpoint(self) -> bytes:
+        return self._read(CHECKPOINT, most=NOTE_SIZE_MAX)
+
+    def tile(self, tile: Tile) -> bytes:
+        return self._read(tile.path)
+
+    def bodies(self, name: bytes) -> bytes:
+        return self._read(body_path(name))
+
+    def _read(self, path: str, *, most: int = 17 * 1024 * 1024) -> bytes:
+        target = self._public / path
+        try:
+            return read_file(target, what="published file", most=most)
+        except StorageError as error:
+            if isinstance(error.__cause__, FileNotFoundError):
+                raise VerificationError("the log lacks a file", expected=path, found="nothing") from error
+            raise

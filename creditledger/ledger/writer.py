@@ -1,0 +1,205 @@
+"""The one writer: a group of submissions becomes one durable commit. Source: specs/ledger.md §5."""
+
+import hashlib
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+from creditledger.credits.fold import FoldContext, SignatureVerifier, apply_entry
+from creditledger.credits.pool import in_force, tip_of
+from creditledger.credits.state import State, StateView
+from creditledger.errors import (
+    BusyError,
+    CreditLedgerError,
+    IntegrityError,
+    MalformedRecordError,
+    StorageError,
+)
+from creditledger.ledger.clock import Clock
+from creditledger.ledger.directory import disk_errors, sync_directory, write_once
+from creditledger.ledger.head import HeadFile, require_not_rolled_back
+from creditledger.ledger.store import Store
+from creditledger.ledger.stored_log import StoredLog, state_of
+from creditledger.records.entry import Entry, Submission
+from creditledger.records.receipt import Batch
+from creditledger.records.state import consumed_key
+from creditledger.transparency.checkpoint import Checkpoint
+from creditledger.transparency.keys import Ed25519Signer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Acknowledgement:
+    """A record that is durable, with its place in the log."""
+
+    index: int
+    leaf_hash: bytes
+    """32 bytes."""
+    repeated: bool
+    """It was logged before; ``index`` is where."""
+
+
+Outcome: TypeAlias = Acknowledgement | CreditLedgerError
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """A submission as the fold and the disk take it."""
+
+    bodies: tuple[bytes, ...]
+    sealed: tuple[bytes, ...]
+
+
+class Writer:
+    """Appends to one log. Safe to call from several threads; they take turns."""
+
+    def __init__(
+        self,
+        store: Store,
+        head_file: HeadFile,
+        sealed: Path,
+        *,
+        origin: str,
+        ledger_id: bytes,
+        operator: Ed25519Signer,
+        verifier: SignatureVerifier,
+        clock: Clock,
+    ) -> None:
+        """Raises RollbackError if the store is older than its head."""
+        self._store = store
+        self._head_file = head_file
+        self._sealed = sealed
+        self._origin = origin
+        self._ledger_id = ledger_id
+        self._operator = operator
+        self._verifier = verifier
+        self._clock = clock
+        self.turn = threading.RLock()
+        """Held by whoever writes what depends on what it read."""
+        self._failure = ""
+        self._witnessed_unix_ms = 0
+        self._ahead_ms = 0
+        self._head = head_file.read()
+        with store.read() as view:
+            log = StoredLog(view)
+            require_not_rolled_back(log, self._head)
+            log.require_sound_edge()
+        self._replace_head(Checkpoint(origin=origin, size=log.size, root=log.root))
+
+    def submit(self, submissions: Sequence[Submission]) -> list[Outcome]:
+        """Log what the rules allow, in order, in one durable commit; then answer, in order.
+
+        A refused submission leaves nothing and answers with its error; a repeat answers with its
+        first index. Raises BusyError if the clock cannot be right, and StorageError or IntegrityError
+        if nothing of the group may be believed to be logged: the writer then refuses all work until
+        the ledger is opened anew."""
+        with self.turn:
+            if self._failure:
+                raise StorageError(f"writer stopped: {self._failure}", expected="a ledger opened anew")
+            try:
+                return self._commit(submissions)
+            except (StorageError, IntegrityError) as error:
+                self._failure = str(error)
+                raise
+
+    def note_witnesses(self, cosigned_unix_ms: int | None, *, asked_unix_ms: int | None = None) -> None:
+        """Take note of what time the witnesses said it was, and when by our clock they were asked."""
+        self._witnessed_unix_ms = cosigned_unix_ms or 0
+        if cosigned_unix_ms is not None and asked_unix_ms is not None:
+            self._ahead_ms = asked_unix_ms - cosigned_unix_ms
+
+    def _commit(self, submissions: Sequence[Submission]) -> list[Outcome]:
+        # The order is the promise: sealed sketches, then the commit, then the head, then the answer.
+        # Stopped anywhere between, what was answered is there, and what is there is whole.
+        with self._store.write() as view:
+            log = StoredLog(view)
+            require_not_rolled_back(log, self._head)
+            log.require_sound_edge()
+            time = self._entry_time(view)
+            sealed: list[bytes] = []
+            outcomes = [self._admit(view, log, submission, time, sealed) for submission in submissions]
+            if any(isinstance(outcome, Acknowledgement) and not outcome.repeated for outcome in outcomes):
+                log.seal()
+                self._keep_sealed(sealed)
+        self._replace_head(Checkpoint(origin=self._origin, size=log.size, root=log.root))
+        return outcomes
+
+    def _admit(
+        self, view: StateView, log: StoredLog, submission: Submission, time: int, sealed: list[bytes]
+    ) -> Outcome:
+        state = state_of(view)
+        digest = submission.record.digest(self._ledger_id)
+        logged = State(state).map_value(consumed_key(digest))
+        if logged is not None:
+            index = int.from_bytes(logged, "big")
+            return Acknowledgement(index=index, leaf_hash=log.node(0, index), repeated=True)
+        entry = Entry(time_unix_ms=time, record=submission.record, signature=submission.signature)
+        context = FoldContext(
+            ledger_id=self._ledger_id,
+            index=log.size,
+            log_root=lambda: log.root_at(log.size),
+            verifier=self._verifier,
+        )
+        try:
+            encoded = entry.encode()
+            parts = _parts(submission)
+            apply_entry(state, entry, parts.bodies, context)
+        except (StorageError, IntegrityError):
+            raise
+        except CreditLedgerError as error:
+            return error
+        index = log.size
+        leaf = log.append(encoded)
+        log.put_bodies(submission.record, parts.bodies)
+        sealed.extend(parts.sealed)
+        return Acknowledgement(index=index, leaf_hash=leaf, repeated=False)
+
+    def _entry_time(self, view: StateView) -> int:
+        """``max(previous, now)``. Raises BusyError when the clock contradicts log or witnesses."""
+        state = State(state_of(view))
+        now, previous = self._clock(), tip_of(state).time_unix_ms
+        tolerance = in_force(state).clock_tolerance_ms
+        known = max(previous, self._witnessed_unix_ms)
+        if now + tolerance < known:
+            raise BusyError(
+                "this machine's clock is behind the log and its witnesses",
+                expected=f"at least {known} less {tolerance} ms",
+                found=str(now),
+            )
+        # Witnesses date whole seconds.
+        if self._ahead_ms > tolerance + 1_000:
+            raise BusyError(
+                "this machine's clock is ahead of its witnesses",
+                expected=f"at most {tolerance} ms",
+                found=f"{self._ahead_ms} ms when they were last asked",
+            )
+        return max(previous, now)
+
+    def _keep_sealed(self, blobs: Sequence[bytes]) -> None:
+        if not blobs:
+            return
+        for blob in blobs:
+            write_once(self._sealed / hashlib.sha256(blob).hexdigest(), blob, mode=0o600)
+        with disk_errors(self._sealed):
+            sync_directory(self._sealed)
+
+    def _replace_head(self, head: Checkpoint) -> None:
+        if head != self._head:
+            self._head_file.replace(head, self._operator)
+            self._head = head
+
+
+def _parts(submission: Submission) -> _Parts:
+    """A batch's last body is its sealed sketches. Raises MalformedRecordError if they are not."""
+    record, bodies = submission.record, submission.bodies
+    if not isinstance(record, Batch):
+        return _Parts(bodies, ())
+    found = hashlib.sha256(bodies[-1]).digest() if bodies else b""
+    if found != record.sealed:
+        raise MalformedRecordError(
+            "the batch's last body is not its sealed sketches",
+            expected=record.sealed.hex(),
+            found=found.hex() or "no body",
+        )
+    return _Parts(bodies[:-1], bodies[-1:])

@@ -1,0 +1,74 @@
+"""What a node needs of a ledger: the terms in force, and a place to submit to.
+
+Source: specs/minting.md §4."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from hashlib import sha256
+from pathlib import Path
+
+from creditledger.activations.calibration import CalibrationProfile
+from creditledger.credits.reading import parameters_in_force
+from creditledger.errors import UnknownIdError
+from creditledger.ledger.ledger import Ledger
+from creditledger.ledger.writer import Acknowledgement
+from creditledger.records.entry import Submission
+from creditledger.records.parameters import Parameters
+
+
+class LedgerLink:
+    """A `Ledger` of this process, or a ledger's directory that is opened for each use and let go."""
+
+    def __init__(self, ledger: Ledger | Path | str, *, clock: Callable[[], int]) -> None:
+        """Raises what `Ledger.open` raises."""
+        self._ledger = ledger
+        self._clock = clock
+        with self._reading() as opened:
+            self.ledger_id: bytes = opened.id
+            self.path: Path = Path(opened.path)
+
+    def parameters(self) -> Parameters:
+        """The parameters in force."""
+        with self._reading() as ledger, ledger.read() as view:
+            return parameters_in_force(view)
+
+    def profile(self, model: bytes, layer_stop: int) -> CalibrationProfile:
+        """The profile that a span ending at ``layer_stop`` is judged by. Raises UnknownIdError."""
+        parameters = self.parameters()
+        digest = parameters.profile_digest(model, layer_stop)
+        with self._reading() as ledger:
+            for body in ledger.bodies(parameters):
+                if sha256(body).digest() == digest:
+                    return CalibrationProfile.decode(body)
+        raise UnknownIdError(
+            "the ledger has no profile for this span",
+            expected=f"a profile of {model.hex()[:16]} up to layer {layer_stop}",
+            found="none" if digest is None else "its digest only",
+        )
+
+    def submit(self, submission: Submission) -> Acknowledgement:
+        """Have it logged; a repeat answers with its first index. Raises what `Ledger.append` raises."""
+        with self._writing() as ledger:
+            return ledger.append(submission)
+
+    @contextmanager
+    def _reading(self) -> Iterator[Ledger]:
+        if isinstance(self._ledger, Ledger):
+            yield self._ledger
+            return
+        ledger = Ledger.open(Path(self._ledger), read_only=True, clock=self._clock)
+        try:
+            yield ledger
+        finally:
+            ledger.close()
+
+    @contextmanager
+    def _writing(self) -> Iterator[Ledger]:
+        if isinstance(self._ledger, Ledger):
+            yield self._ledger
+            return
+        ledger = Ledger.open(Path(self._ledger), clock=self._clock)
+        try:
+            yield ledger
+        finally:
+            ledger.close()

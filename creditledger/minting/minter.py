@@ -1,0 +1,273 @@
+"""A node's side of the ledger: sessions make receipts, flushing logs them. Source: specs/minting.md."""
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+from creditledger.activations.calibration import CalibrationProfile
+from creditledger.activations.model import ModelDescription
+from creditledger.errors import CreditLedgerError, RefusedError, RoleError
+from creditledger.ledger.clock import system_clock
+from creditledger.ledger.keyring import KeyRole, load_key
+from creditledger.ledger.ledger import Ledger
+from creditledger.ledger.writer import Acknowledgement
+from creditledger.minting.batching import cut_batches, sign_batch
+from creditledger.minting.failures import FailureCount
+from creditledger.minting.kept_inputs import KeptInputs
+from creditledger.minting.ledger_link import LedgerLink
+from creditledger.minting.outbox import Delivered, MemoryOutbox, Outbox, SubmissionQueue
+from creditledger.minting.receipt_maker import MintedReceipt, ReceiptMaker
+from creditledger.minting.sealed_evidence import audit_keys
+from creditledger.minting.session import Session
+from creditledger.minting.torch_hook import Attachment, attach_hooks, selected_rows
+from creditledger.minting.window import Window
+from creditledger.minting.work_order import WorkOrder
+from creditledger.minting.worker import Worker
+from creditledger.quantities import ZERO_DIGEST
+from creditledger.records.entry import Submission
+from creditledger.records.receipt import BF16_NUMERICS, Numerics, Receipt
+from creditledger.transparency.keys import Ed25519Signer
+
+
+class Minter:
+    """Mints receipts for one node and one model.
+
+    Its constructor and `session` raise for what cannot work at all. From then on nothing that fails
+    reaches the model: failures are counted in `failures`, and receipts are missing."""
+
+    def __init__(
+        self,
+        ledger: Ledger | Path | str,
+        *,
+        key: Ed25519Signer | Path | str,
+        model: ModelDescription | bytes,
+        clock: Callable[[], int] = system_clock,
+        random_bytes: Callable[[int], bytes] = os.urandom,
+        outbox: Path | None = None,
+        evidence: Path | None = None,
+        profiles: Mapping[int, CalibrationProfile] | None = None,
+        numerics: Numerics = BF16_NUMERICS,
+    ) -> None:
+        """``ledger``: opened, or its directory. ``key``: the node's, or its key file. ``outbox``: where
+        batches wait durably; None keeps them in memory. ``evidence``: where sealed inputs are kept;
+        None is the ledger's own. ``profiles``: by the span's ``layer_stop``; None reads the ledger's.
+
+        Raises RoleError for another role's or ledger's key, StorageError, KeyFormatError."""
+        self._link = LedgerLink(ledger, clock=clock)
+        self._key = _signer(key, ledger_id=self._link.ledger_id)
+        self._model = model if isinstance(model, bytes) else model.digest
+        self._clock = clock
+        self._random_bytes = random_bytes
+        self._numerics = numerics
+        self._profiles = profiles
+        self._outbox: SubmissionQueue = MemoryOutbox() if outbox is None else Outbox(outbox)
+        self._kept = KeptInputs(
+            evidence or self._link.path / "evidence",
+            ledger_id=self._link.ledger_id,
+            random_bytes=random_bytes,
+        )
+        self._failures = FailureCount()
+        self._worker = Worker(self._failures)
+        self._pending: list[MintedReceipt] = []
+        self._flushing = Lock()
+        self._in_batch: dict[bytes, list[MintedReceipt]] = {}
+        self._rows: ContextVar[Mapping[Session, slice] | None] = ContextVar("creditledger-rows", default=None)
+        self.refused: list[tuple[Submission, CreditLedgerError]] = []
+        """Batches that the log refused for good, with the reason."""
+
+    @property
+    def node(self) -> bytes:
+        """The node's account id: its public key."""
+        return self._key.public_key
+
+    @property
+    def failures(self) -> dict[str, int]:
+        """How often minting failed, by the name of the error."""
+        return self._failures.counts()
+
+    @property
+    def waiting(self) -> int:
+        """Batches that were signed and are not acknowledged."""
+        return len(self._outbox)
+
+    def session(
+        self, order: WorkOrder, *, sampler: bytes = ZERO_DIGEST, after: Receipt | None = None
+    ) -> Session:
+        """Begin, or with ``after`` resume, the span of ``order``.
+
+        ``sampler``: digest of the sampler's settings if tokens leave the span; the recorded outputs are
+        then the final hidden states. ``after``: the chain's last receipt, a whole window.
+        Raises RoleError for another node's order, RefusedError for another model's, UnknownIdError
+        without a profile for the span, ActivationError if the chain has ended."""
+        if order.span.node != self.node:
+            raise RoleError(
+                "the span is another node's", expected=order.span.node.hex(), found=self.node.hex()
+            )
+        if order.job.model != self._model:
+            raise RefusedError(
+                "the job is for another model", expected=self._model.hex(), found=order.job.model.hex()
+            )
+        maker = ReceiptMaker(
+            order=order,
+            job=order.job.digest(self._link.ledger_id),
+            numerics=self._numerics,
+            exponents=self._profile(order.span.layer_stop).exponents,
+            sampler=sampler,
+            random_bytes=self._random_bytes,
+        )
+        recipients = audit_keys(self._link.parameters())
+
+        def keep(window: Window, minted: MintedReceipt) -> None:
+            self._pending.append(minted)
+            with self._failures.counted():
+                self._kept.keep(
+                    window.inputs,
+                    boundary_key=order.input_key,
+                    first_position=window.start,
+                    input_root=minted.receipt.input_root,
+                    recipients=recipients,
+                )
+
+        return Session(
+            maker,
+            ledger_id=self._link.ledger_id,
+            worker=self._worker,
+            failures=self._failures,
+            clock=self._clock,
+            keep=keep,
+            previous=after,
+        )
+
+    def attach(self, model: Any, layers: range) -> Attachment:
+        """Record the span ``layers`` of a torch model on every forward, for the sessions of `rows`.
+
+        ``model``: a module with ``layers`` or ``model.layers``, or the list of its blocks. The hooks
+        raise nothing. ``Attachment.remove`` takes them off. Raises ActivationError if the model has no
+        such blocks."""
+        return attach_hooks(model, layers, take=self._take_rows, failures=self._failures)
+
+    @contextmanager
+    def rows(self, rows: Mapping[Session, slice]) -> Iterator[None]:
+        """Which rows of the batch belong to which session, for the forwards inside the block.
+
+        A slice of one sequence of a ``(batch, positions, hidden)`` stream, or of positions of a
+        ``(positions, hidden)`` one."""
+        token = self._rows.set(dict(rows))
+        try:
+            yield
+        finally:
+            self._rows.reset(token)
+
+    def flush(self) -> list[Acknowledgement]:
+        """Sign and log all receipts made so far; the acknowledgements, in order.
+
+        What cannot be delivered now waits for the next flush. Raises nothing."""
+        self._worker.wait()
+        with self._flushing:
+            acknowledgements: list[Acknowledgement] = []
+            with self._failures.counted():
+                self._post(self._taken_pending())
+            with self._failures.counted():
+                acknowledgements += self._deliver()
+            return acknowledgements
+
+    def close(self) -> None:
+        """Flush, and end the thread."""
+        self.flush()
+        self._worker.close()
+
+    def __enter__(self) -> "Minter":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _take_rows(self, stage: str, stream: Any, held: dict[Session, Any]) -> None:
+        for session, rows in (self._rows.get() or {}).items():
+            with self._failures.counted():
+                taken = selected_rows(stream, rows)
+                if stage == "inputs":
+                    held[session] = taken
+                    continue
+                start = session.next_position
+                session.take(held.pop(session), taken, range(start, start + len(taken)))
+
+    def _profile(self, layer_stop: int) -> CalibrationProfile:
+        if self._profiles is not None and layer_stop in self._profiles:
+            return self._profiles[layer_stop]
+        return self._link.profile(self._model, layer_stop)
+
+    def _taken_pending(self) -> list[MintedReceipt]:
+        # The worker only appends: what it adds meanwhile stays for the next flush.
+        taken = self._pending[:]
+        del self._pending[: len(taken)]
+        return taken
+
+    def _post(self, minted: list[MintedReceipt]) -> None:
+        """Sign batches and put them in the outbox; what fails is pending again, in order."""
+        posted = 0
+        try:
+            if not minted:
+                return
+            parameters = self._link.parameters()
+            for portion in cut_batches(minted, recipients=len(parameters.committee)):
+                submission = sign_batch(
+                    portion,
+                    key=self._key,
+                    ledger_id=self._link.ledger_id,
+                    parameters=parameters,
+                    random_bytes=self._random_bytes,
+                )
+                self._outbox.put(submission)
+                self._in_batch[_digest(submission)] = list(portion)
+                posted += len(portion)
+        finally:
+            self._pending[:0] = minted[posted:]
+
+    def _deliver(self) -> list[Acknowledgement]:
+        done = self._outbox.deliver(self._submit)
+        if done.stopped_by is None and self._split(done):
+            again = self._outbox.deliver(self._submit)
+            done = Delivered(
+                acknowledgements=done.acknowledgements + again.acknowledgements,
+                refused=done.refused + again.refused,
+                stopped_by=again.stopped_by,
+            )
+        for submission, error in done.refused:
+            self._failures.count(error)
+            self.refused.append((submission, error))
+        if done.stopped_by is not None:
+            self._failures.count(done.stopped_by)
+        return done.acknowledgements
+
+    def _submit(self, submission: Submission) -> Acknowledgement:
+        acknowledgement = self._link.submit(submission)
+        self._in_batch.pop(_digest(submission), None)
+        return acknowledgement
+
+    def _split(self, done: Delivered) -> bool:
+        """One bad receipt refuses a batch of many jobs: try again with a batch for each job."""
+        is_split = False
+        for submission, _ in done.refused:
+            by_job: dict[bytes, list[MintedReceipt]] = {}
+            for one in self._in_batch.pop(_digest(submission), []):
+                by_job.setdefault(one.receipt.job, []).append(one)
+            if len(by_job) > 1:
+                is_split = True
+                for minted in by_job.values():
+                    self._post(minted)
+        return is_split
+
+
+def _digest(submission: Submission) -> bytes:
+    return submission.record.encode()
+
+
+def _signer(key: Ed25519Signer | Path | str, *, ledger_id: bytes) -> Ed25519Signer:
+    if isinstance(key, Path | str):
+        return load_key(Path(key), roles=(KeyRole.NODE,), ledger_id=ledger_id).ed25519()
+    return key

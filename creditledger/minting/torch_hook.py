@@ -1,0 +1,93 @@
+"""Forward hooks that hand a span's inputs and outputs over; torch is only touched if it is there.
+
+Source: specs/minting.md §8."""
+
+from collections.abc import Callable, Sequence
+from threading import local
+from typing import Any, Final
+
+from creditledger.errors import ActivationError
+from creditledger.minting.failures import FailureCount
+from creditledger.minting.rows import OwnedRows, own_rows
+
+Take = Callable[[str, Any, dict[Any, Any]], None]
+"""Called with ``inputs`` and later ``outputs``, the stream there, and what is held in between."""
+
+_STREAM_NAMES: Final = ("hidden_states", "hidden", "x", "inputs")
+
+
+class Attachment:
+    """The hooks on one model; `remove` takes them off again."""
+
+    def __init__(self, handles: Sequence[Any]) -> None:
+        self._handles = list(handles)
+
+    def remove(self) -> None:
+        """Take the hooks off; a second call does nothing."""
+        while self._handles:
+            self._handles.pop().remove()
+
+
+def attach_hooks(model: Any, layers: range, *, take: Take, failures: FailureCount) -> Attachment:
+    """Hook the first and the last block of ``layers`` of ``model``.
+
+    What goes wrong inside a hook is counted and the forward goes on with its own values.
+    Raises ActivationError if there are no such blocks."""
+    blocks = _blocks(model)
+    if layers.step != 1 or not layers or not 0 <= layers.start < layers.stop <= len(blocks):
+        raise ActivationError(
+            "no such span of blocks", expected=f"within 0..{len(blocks)}", found=str(layers)[:60]
+        )
+    held = local()
+
+    def before(_: Any, args: tuple[Any, ...], named: dict[str, Any]) -> None:
+        with failures.counted():
+            held.rows = {}
+            take("inputs", _stream_of_call(args, named), held.rows)
+
+    def after(_: Any, __: Any, output: Any) -> None:
+        with failures.counted():
+            rows, held.rows = getattr(held, "rows", {}), {}
+            take("outputs", output[0] if isinstance(output, tuple | list) else output, rows)
+
+    first, last = blocks[layers.start], blocks[layers.stop - 1]
+    entering = first.register_forward_pre_hook(before, with_kwargs=True)
+    return Attachment([entering, last.register_forward_hook(after)])
+
+
+def selected_rows(stream: Any, rows: slice) -> OwnedRows:
+    """A copy of the rows of one session: ``(positions, hidden)``. Raises ActivationError.
+
+    ``stream``: ``(batch, positions, hidden)``, of which ``rows`` selects one sequence, or
+    ``(positions, hidden)``, of which it selects positions."""
+    chosen = stream[rows]
+    if chosen.ndim == 3:
+        if chosen.shape[0] != 1:
+            raise ActivationError(
+                "a session has one sequence of a batch", expected="1", found=str(chosen.shape[0])
+            )
+        chosen = chosen[0]
+    return own_rows(chosen)
+
+
+def _stream_of_call(args: tuple[Any, ...], named: dict[str, Any]) -> Any:
+    if args:
+        return args[0]
+    for name in _STREAM_NAMES:
+        if name in named:
+            return named[name]
+    raise ActivationError(
+        "a block was called without its stream", expected=" or ".join(_STREAM_NAMES), found=str(list(named))
+    )
+
+
+def _blocks(model: Any) -> Sequence[Any]:
+    for owner in (getattr(model, "model", None), model):
+        layers = getattr(owner, "layers", None)
+        if layers is not None and hasattr(layers, "__getitem__"):
+            return list(layers)
+    if hasattr(model, "__getitem__") and hasattr(model, "__len__"):
+        return list(model)
+    raise ActivationError(
+        "the model has no list of blocks", expected="model.layers, model.model.layers or a list"
+    )

@@ -1,0 +1,277 @@
+"""The one durable set of holds a queue has started: every decision to start, end or charge is a row here.
+
+Source: specs/redemption.md §5."""
+
+import json
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+from pathlib import Path
+from typing import Any, Final
+
+from creditledger.errors import BusyError, IntegrityError, RefusedError, StorageError, UnknownIdError
+from creditledger.records.transfer import Hold
+from creditledger.redemption.process_identity import ProcessIdentity
+
+_SCHEMA_VERSION: Final = 1
+_BUSY_SECONDS: Final = 30.0
+_SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS started (
+    hold BLOB PRIMARY KEY CHECK (length(hold) = 32),
+    record BLOB NOT NULL,
+    state INTEGER NOT NULL,
+    slots TEXT NOT NULL,
+    limit_ms INTEGER NOT NULL,
+    queue_process TEXT NOT NULL,
+    supervisor TEXT,
+    elapsed_ms INTEGER NOT NULL DEFAULT 0,
+    exit_code INTEGER,
+    ending TEXT,
+    captured_micro INTEGER NOT NULL DEFAULT 0,
+    released_micro INTEGER NOT NULL DEFAULT 0,
+    refusal TEXT
+) STRICT, WITHOUT ROWID
+"""
+_COLUMNS: Final = (
+    "hold, record, state, slots, limit_ms, queue_process, supervisor, elapsed_ms, exit_code, ending, "
+    "captured_micro, released_micro, refusal"
+)
+
+
+class Stage(IntEnum):
+    """How far a started hold has come. It only ever moves forward."""
+
+    INTENT = 1
+    """Slots are taken and the hold is spent here; no supervisor has begun."""
+    RUNNING = 2
+    """A supervisor has begun: from here on the job may have run."""
+    ENDED = 3
+    """Nothing of the job runs any more; what it used stands here."""
+    CAPTURED = 4
+    """The ledger has the capture, or has refused it for good."""
+    SETTLED = 5
+    """The hold has ended in the ledger."""
+
+
+class Ending(StrEnum):
+    """Why a job ended; the release carries it as its reason."""
+
+    EXITED = "exited"
+    OUT_OF_TIME = "out-of-time"
+    CANCELLED = "cancelled"
+    NOT_STARTED = "not-started"
+    LOST = "lost"
+    """Its supervisor died: it is charged up to the last heartbeat."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartedJob:
+    """One row."""
+
+    digest: bytes
+    """The hold's id, 32 bytes."""
+    hold: Hold
+    stage: Stage
+    slots: tuple[int, ...]
+    limit_ms: int
+    """How long the job may run."""
+    queue_process: ProcessIdentity
+    supervisor: ProcessIdentity | None
+    elapsed_ms: int
+    """Wall time by the last heartbeat, or in all once ended."""
+    exit_code: int | None
+    """Minus the signal's number for a job that a signal ended; None where nobody saw it."""
+    ending: Ending | None
+    captured_micro: int
+    released_micro: int
+    refusal: str | None
+    """Name of the error with which the ledger refused the capture or the release for good."""
+
+    @property
+    def gpu_ms(self) -> int:
+        """GPU-milliseconds used: wall time, never more than the limit, times the GPUs held."""
+        return min(self.elapsed_ms, self.limit_ms) * self.hold.gpus
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A hold's row, and whether this call made it: only then may its job be launched."""
+
+    job: StartedJob
+    is_new: bool
+
+
+class StartedJobs:
+    """Rows in one SQLite file, shared by a queue's processes. Every change is durable on return.
+
+    All methods raise StorageError when the disk fails and BusyError when the file stays locked."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        with self._errors():
+            self._connection = sqlite3.connect(
+                path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
+            )
+            self._connection.execute("PRAGMA journal_mode = WAL")
+            self._connection.execute("PRAGMA synchronous = FULL")
+            with self._write() as write:
+                self._prepare(write)
+
+    def close(self) -> None:
+        """Let go of the file. The rows stay."""
+        self._connection.close()
+
+    def get(self, hold: bytes) -> StartedJob | None:
+        """The row of this hold (32-byte digest), if it was ever started here."""
+        return next(iter(self._select("WHERE hold = ?", hold)), None)
+
+    def require(self, hold: bytes) -> StartedJob:
+        """The row of this hold. Raises UnknownIdError if it was never started here."""
+        found = self.get(hold)
+        if found is None:
+            raise UnknownIdError("this queue never started that hold", found=hold.hex())
+        return found
+
+    def unsettled(self) -> list[StartedJob]:
+        """All rows whose hold has not ended in the ledger yet, by hold."""
+        return self._select("WHERE state < ? ORDER BY hold", int(Stage.SETTLED))
+
+    def claim(
+        self, digest: bytes, hold: Hold, *, slots: Sequence[int], limit_ms: int, queue_process: ProcessIdentity
+    ) -> Claim | None:
+        """Spend the hold here and take slots for it, in one transaction, unless it was spent before.
+
+        The lowest free ones of ``slots`` are taken, as many as the hold has GPUs. None if too few are free:
+        then nothing has changed. Raises RefusedError if the hold has more GPUs than there are slots."""
+        if hold.gpus > len(slots):
+            raise RefusedError(
+                "job asks for more GPUs than this queue has",
+                expected=f"at most {len(slots)}",
+                found=str(hold.gpus),
+            )
+        with self._write() as write:
+            is_new = write.execute("SELECT 1 FROM started WHERE hold = ?", (digest,)).fetchone() is None
+            if is_new:
+                free = sorted(set(slots) - _slots_in_use(write))[: hold.gpus]
+                if len(free) < hold.gpus:
+                    return None
+                write.execute(
+                    "INSERT INTO started (hold, record, state, slots, limit_ms, queue_process) "
+                    "VALUES (?, ?, ?, ?, ?, ?)",
+                    (digest, hold.encode(), int(Stage.INTENT), json.dumps(free), limit_ms, str(queue_process)),
+                )
+        return Claim(self.require(digest), is_new)
+
+    def begin(self, hold: bytes, *, supervisor: ProcessIdentity) -> bool:
+        """From INTENT to RUNNING. False if somebody else decided first: then the job must not start."""
+        return self._advance(hold, Stage.INTENT, Stage.RUNNING, supervisor=str(supervisor))
+
+    def heartbeat(self, hold: bytes, *, elapsed_ms: int) -> None:
+        """Note how long the job has run."""
+        self._advance(hold, Stage.RUNNING, Stage.RUNNING, elapsed_ms=elapsed_ms)
+
+    def end(self, hold: bytes, *, ending: Ending, elapsed_ms: int, exit_code: int | None) -> bool:
+        """From RUNNING to ENDED: nothing of it runs any more and its slots are free."""
+        return self._advance(
+            hold,
+            Stage.RUNNING,
+            Stage.ENDED,
+            ending=str(ending),
+            elapsed_ms=elapsed_ms,
+            exit_code=exit_code,
+        )
+
+    def withdraw(self, hold: bytes) -> bool:
+        """From INTENT to ENDED: it never started and, from now on, cannot."""
+        return self._advance(hold, Stage.INTENT, Stage.ENDED, ending=str(Ending.NOT_STARTED))
+
+    def lose(self, hold: bytes, *, elapsed_ms: int) -> bool:
+        """From RUNNING to ENDED: its supervisor is gone, and ``elapsed_ms`` is what is known for certain."""
+        return self._advance(
+            hold, Stage.RUNNING, Stage.ENDED, ending=str(Ending.LOST), elapsed_ms=elapsed_ms
+        )
+
+    def captured(self, hold: bytes, *, amount_micro: int, refusal: str | None) -> bool:
+        """From ENDED to CAPTURED."""
+        return self._advance(
+            hold, Stage.ENDED, Stage.CAPTURED, captured_micro=amount_micro, refusal=refusal
+        )
+
+    def settled(self, hold: bytes, *, released_micro: int, refusal: str | None) -> bool:
+        """From CAPTURED to SETTLED."""
+        return self._advance(
+            hold, Stage.CAPTURED, Stage.SETTLED, released_micro=released_micro, refusal=refusal
+        )
+
+    def _advance(self, hold: bytes, old: Stage, new: Stage, **changes: int | str | None) -> bool:
+        names = "".join(f", {name} = ?" for name in changes)
+        with self._write() as write:
+            changed = write.execute(
+                f"UPDATE started SET state = ?{names} WHERE hold = ? AND state = ?",
+                (int(new), *changes.values(), hold, int(old)),
+            ).rowcount
+        return changed == 1
+
+    def _select(self, where: str, *values: bytes | int) -> list[StartedJob]:
+        with self._lock, self._errors():
+            rows = self._connection.execute(f"SELECT {_COLUMNS} FROM started {where}", values).fetchall()
+        return [_row(row) for row in rows]
+
+    def _prepare(self, write: sqlite3.Connection) -> None:
+        version = write.execute("PRAGMA user_version").fetchone()[0]
+        if version not in (0, _SCHEMA_VERSION):
+            raise IntegrityError(
+                "started set is of another version", expected=str(_SCHEMA_VERSION), found=str(version)
+            )
+        write.execute(_SCHEMA)
+        write.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
+
+    @contextmanager
+    def _write(self) -> Iterator[sqlite3.Connection]:
+        with self._lock, self._errors():
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._connection
+                self._connection.execute("COMMIT")
+            except BaseException:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+                raise BusyError("started set is locked by another process") from None
+            raise StorageError(f"started set cannot be used: {error}", found=str(self._path)[-100:]) from None
+        except sqlite3.DatabaseError as error:
+            raise IntegrityError(f"started set is damaged: {error}", found=str(self._path)[-100:]) from None
+
+
+def _slots_in_use(connection: sqlite3.Connection) -> set[int]:
+    rows = connection.execute("SELECT slots FROM started WHERE state < ?", (int(Stage.ENDED),)).fetchall()
+    return {slot for (slots,) in rows for slot in json.loads(slots)}
+
+
+def _row(row: Sequence[Any]) -> StartedJob:
+    return StartedJob(
+        digest=row[0],
+        hold=Hold.decode(row[1]),
+        stage=Stage(row[2]),
+        slots=tuple(json.loads(row[3])),
+        limit_ms=row[4],
+        queue_process=ProcessIdentity.parse(row[5]),
+        supervisor=None if row[6] is None else ProcessIdentity.parse(row[6]),
+        elapsed_ms=row[7],
+        exit_code=row[8],
+        ending=None if row[9] is None else Ending(row[9]),
+        captured_micro=row[10],
+        released_micro=row[11],
+        refusal=row[12],
+    )

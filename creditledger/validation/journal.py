@@ -1,0 +1,119 @@
+"""What a validator has bound itself to, written down before it signs. Source: specs/validation.md §7."""
+
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Annotated, Final, TypeVar
+
+from creditledger.errors import IntegrityError, MalformedRecordError
+from creditledger.ledger.directory import WriterLock, disk_errors, read_file, sync_directory, write_once
+from creditledger.quantities import Digest, Octets, RoundNumber, Salt, TreeSize
+from creditledger.records import canonical
+from creditledger.records.canonical import FRAME_BYTES_MAX
+from creditledger.records.record import Fields
+from creditledger.records.verdict import Verdict
+
+_CHECKSUM_BYTES: Final = 32
+_ATTESTED: Final = "attested-"
+_VERDICTS: Final = "verdicts-"
+_DIGITS: Final = 20
+
+F = TypeVar("F", bound=Fields)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttestedRound(Fields):
+    """A round this validator signed, or is about to."""
+
+    number: RoundNumber
+    digest: Digest
+    log_size: TreeSize
+    """The index at which the round stands in the log."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JournaledVerdict(Fields):
+    """A verdict with what its evidence digest hides."""
+
+    verdict: Verdict
+    salt: Salt
+    statistics: Annotated[bytes, Octets(0, 4096)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoundVerdicts(Fields):
+    """All verdicts of one round, ascending by receipt digest, and the salt of their commitment."""
+
+    number: RoundNumber
+    salt: Salt
+    verdicts: tuple[JournaledVerdict, ...]
+
+
+class Journal:
+    """A directory with one write-once file per promise; each ends with its own SHA-256.
+
+    Whatever is in it is never changed: who finds another promise in its place must not sign.
+    One process at a time. Raises BusyError, StorageError, IntegrityError."""
+
+    def __init__(self, path: Path, *, ledger_id: bytes, public_key: bytes) -> None:
+        """Open or make the journal of one validator key in one ledger."""
+        with disk_errors(path):
+            path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._path = path
+        self._lock = WriterLock(path / "lock")
+        try:
+            self._write("owner", canonical.encode([ledger_id, public_key]))
+        except BaseException:
+            self._lock.close()
+            raise
+
+    def note_attested(self, attested: AttestedRound) -> None:
+        """Bind to one round of this number, durably; the same again is a success.
+
+        Raises IntegrityError for any other: a validator never signs two."""
+        self._write(_name(_ATTESTED, attested.number), canonical.encode(attested.to_values()))
+
+    def attested(self, number: int) -> AttestedRound | None:
+        """The round of this number that was bound to."""
+        return self._read(AttestedRound, _name(_ATTESTED, number))
+
+    def latest_attested(self) -> AttestedRound | None:
+        """The one with the highest number."""
+        with disk_errors(self._path):
+            names = sorted(path.name for path in self._path.iterdir() if path.name.startswith(_ATTESTED))
+        return self._read(AttestedRound, names[-1]) if names else None
+
+    def note_verdicts(self, verdicts: RoundVerdicts) -> None:
+        """Bind to the verdicts of a round, durably. Raises IntegrityError if there are others."""
+        encoded = canonical.encode(verdicts.to_values(), most=FRAME_BYTES_MAX)
+        self._write(_name(_VERDICTS, verdicts.number), encoded)
+
+    def verdicts(self, number: int) -> RoundVerdicts | None:
+        """The verdicts of a round that were bound to."""
+        return self._read(RoundVerdicts, _name(_VERDICTS, number))
+
+    def close(self) -> None:
+        """Let another process have it."""
+        self._lock.close()
+
+    def _write(self, name: str, content: bytes) -> None:
+        write_once(self._path / name, content + sha256(content).digest(), mode=0o600)
+        with disk_errors(self._path):
+            sync_directory(self._path)
+
+    def _read(self, kind: type[F], name: str) -> F | None:
+        path = self._path / name
+        if not path.exists():
+            return None
+        file = read_file(path, what="journal")
+        content, checksum = file[:-_CHECKSUM_BYTES], file[-_CHECKSUM_BYTES:]
+        if sha256(content).digest() != checksum:
+            raise IntegrityError("a journal file is damaged", found=str(path)[-150:])
+        try:
+            return kind.from_values(canonical.decode(content, most=FRAME_BYTES_MAX))
+        except MalformedRecordError as error:
+            raise IntegrityError("a journal file cannot be read", found=str(path)[-150:]) from error
+
+
+def _name(prefix: str, number: int) -> str:
+    return f"{prefix}{number:0{_DIGITS}d}"

@@ -1,0 +1,83 @@
+"""One span of one job, re-executed once for all its windows. Source: specs/validation.md §5."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from creditledger.activations.bf16 import Float32Array, from_bf16_bits
+from creditledger.activations.delivered import verify_delivered
+from creditledger.activations.distance import CheckedWindow
+from creditledger.activations.runners.layer_runner import LayerRunner
+from creditledger.activations.sealing import OpenedInputs
+from creditledger.activations.sketch import Sketch, SketchContext, sketch_seed
+from creditledger.errors import ActivationError, OpeningError
+from creditledger.records.receipt import Receipt
+
+
+class SpanRerun:
+    """The whole prefix of a chain's windows as one prefill: once exactly, once as bf16 would.
+
+    Only windows count whose inputs, and those of all windows before, are the committed ones."""
+
+    def __init__(
+        self, chain: Sequence[Receipt], inputs: Sequence[OpenedInputs | None], *, runner: LayerRunner
+    ) -> None:
+        """``chain``: receipts of one job and span from window 0 on; ``inputs``: each one's, opened.
+
+        The work is done here, for the longest prefix with inputs."""
+        self.covered = 0
+        """Positions that were re-executed, from 0."""
+        rows = _committed_rows(chain, inputs, width=runner.model.shape.hidden)
+        if rows:
+            self._run(np.concatenate(rows), chain[0], runner)
+
+    def covers(self, receipt: Receipt) -> bool:
+        """Whether the window of ``receipt`` was re-executed."""
+        return receipt.window_start + receipt.positions <= self.covered
+
+    def window(self, receipt: Receipt, claimed: Sketch) -> CheckedWindow:
+        """What to measure ``claimed``, the opened sketch of ``receipt``, against."""
+        where = slice(receipt.window_start, receipt.window_start + receipt.positions)
+        return CheckedWindow(
+            claimed=claimed,
+            seed=sketch_seed(SketchContext.of_receipt(receipt), receipt.output_root),
+            reference=self._reference[where],
+            yardstick=self._yardstick[where],
+            inputs=self._inputs[where],
+        )
+
+    def _run(self, inputs: Float32Array, first: Receipt, runner: LayerRunner) -> None:
+        start, stop = first.layer_start, first.layer_stop
+        try:
+            self._reference = runner.reference(inputs, layer_start=start, layer_stop=stop)
+            self._yardstick = runner.yardstick(inputs, layer_start=start, layer_stop=stop)
+        except ActivationError:
+            return  # Inputs that no model takes are no inputs.
+        self._inputs = inputs
+        self.covered = len(inputs)
+
+
+def _committed_rows(
+    chain: Sequence[Receipt], inputs: Sequence[OpenedInputs | None], *, width: int
+) -> list[Float32Array]:
+    rows: list[Float32Array] = []
+    for receipt, opened in zip(chain, inputs, strict=True):
+        if opened is None or not _is_committed(receipt, opened, width=width):
+            break
+        rows.append(from_bf16_bits(opened.rows))
+    return rows
+
+
+def _is_committed(receipt: Receipt, opened: OpenedInputs, *, width: int) -> bool:
+    if opened.rows.shape != (receipt.positions, width) or opened.first_position != receipt.window_start:
+        return False
+    try:
+        verify_delivered(
+            opened.rows,
+            boundary_key=opened.boundary_key,
+            first_position=opened.first_position,
+            root=receipt.input_root,
+        )
+    except (OpeningError, ActivationError):
+        return False
+    return bool(np.isfinite(from_bf16_bits(opened.rows)).all())

@@ -1,0 +1,315 @@
+"""BLS: published vectors through our checks, on each backend; the reference on a sample."""
+
+import json
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from creditledger.errors import KeyFormatError, SignatureError
+from creditledger.transparency.bls import (
+    GROUP_ORDER,
+    BlsBackend,
+    BlsSigner,
+    MilagroBackend,
+    PyEccBackend,
+    aggregate_bls,
+    default_backend,
+    key_from_seed,
+    require_bls_public_key,
+    verify_bls,
+    verify_bls_aggregate,
+    verify_possession,
+)
+
+HAS_NATIVE = find_spec("milagro_bls_binding") is not None
+needs_native = pytest.mark.skipif(not HAS_NATIVE, reason="the native backend is not installed")
+INFINITE_KEY = b"\xc0" + bytes(47)
+INFINITE_SIGNATURE = b"\xc0" + bytes(95)
+
+
+@pytest.fixture(
+    params=[
+        pytest.param(PyEccBackend(), id="reference"),
+        pytest.param(MilagroBackend(), id="native", marks=needs_native),
+    ]
+)
+def backend(request: pytest.FixtureRequest) -> BlsBackend:
+    return request.param  # type: ignore[no-any-return]
+
+
+def test_the_native_backend_is_used_where_it_is_installed() -> None:
+    assert default_backend() == (MilagroBackend() if HAS_NATIVE else PyEccBackend())
+
+
+def test_sign_and_verify(backend: BlsBackend) -> None:
+    signer = BlsSigner(key_from_seed(b"\x01" * 32), backend=backend)
+    signature = signer.sign(b"round 7")
+    verify_bls(public_key=signer.public_key, message=b"round 7", signature=signature, backend=backend)
+    with pytest.raises(SignatureError):
+        verify_bls(public_key=signer.public_key, message=b"round 8", signature=signature, backend=backend)
+
+
+@needs_native
+def test_backends_agree_byte_for_byte() -> None:
+    secret = key_from_seed(b"\x02" * 32)
+    reference, native = BlsSigner(secret, backend=PyEccBackend()), BlsSigner(secret)
+    assert reference.public_key == native.public_key
+    assert reference.sign(b"m") == native.sign(b"m")
+    assert reference.proof_of_possession() == native.proof_of_possession()
+    pair = [native.sign(b"m"), BlsSigner(key_from_seed(b"\x03" * 32)).sign(b"m")]
+    assert PyEccBackend().aggregate(pair) == MilagroBackend().aggregate(pair)
+
+
+def test_key_derivation_is_the_ciphersuites() -> None:
+    from py_ecc.bls import G2ProofOfPossession  # type: ignore[attr-defined]
+
+    for seed in (bytes(32), b"\xff" * 40):
+        expected = G2ProofOfPossession.KeyGen(seed)
+        assert int.from_bytes(key_from_seed(seed), "big") == expected
+    with pytest.raises(KeyFormatError):
+        key_from_seed(bytes(31))
+
+
+@pytest.mark.parametrize("secret", [0, GROUP_ORDER, GROUP_ORDER + 1, 2**256 - 1])
+def test_secrets_out_of_range_are_refused(secret: int) -> None:
+    BlsSigner((1).to_bytes(32, "big"))
+    with pytest.raises(KeyFormatError):
+        BlsSigner(secret.to_bytes(32, "big"))
+    with pytest.raises(KeyFormatError):
+        BlsSigner(bytes(31))
+
+
+def test_text_form_shows_no_secret() -> None:
+    secret = key_from_seed(b"\x01" * 32)
+    assert secret.hex() not in repr(BlsSigner(secret))
+    assert "redacted" in repr(BlsSigner(secret))
+
+
+def test_possession_is_not_a_signature(backend: BlsBackend) -> None:
+    """Source: the proof has its own domain, so nobody signs one by signing a message."""
+    signer = BlsSigner(key_from_seed(b"\x04" * 32), backend=backend)
+    proof = signer.proof_of_possession()
+    verify_possession(public_key=signer.public_key, proof=proof, backend=backend)
+    with pytest.raises(SignatureError):
+        verify_possession(public_key=signer.public_key, proof=signer.sign(signer.public_key), backend=backend)
+    with pytest.raises(SignatureError):
+        verify_bls(
+            public_key=signer.public_key,
+            message=signer.public_key,
+            signature=proof,
+            backend=backend,
+        )
+
+
+def test_a_proof_that_held_is_remembered_and_one_that_failed_is_not() -> None:
+    class Counting:
+        calls = 0
+
+        def is_valid_key(self, public_key: bytes) -> bool:
+            return True
+
+        def verify_possession(self, public_key: bytes, proof: bytes) -> bool:
+            self.calls += 1
+            return proof[1] == 0
+
+    counting: Any = Counting()
+    key, good, bad = b"\x80" + bytes(47), b"\x80" + bytes(95), b"\x80\x01" + bytes(94)
+    for _ in range(3):
+        verify_possession(public_key=key, proof=good, backend=counting)
+    assert counting.calls == 1
+    for _ in range(3):
+        with pytest.raises(SignatureError):
+            verify_possession(public_key=key, proof=bad, backend=counting)
+    assert counting.calls == 4
+
+
+class TrustingBackend(PyEccBackend):
+    """Says yes to everything: what is refused with it, our own checks refuse."""
+
+    def is_valid_key(self, public_key: bytes) -> bool:
+        return True
+
+    def verify(self, public_key: bytes, message: bytes, signature: bytes) -> bool:
+        return True
+
+    def fast_aggregate_verify(self, public_keys: Any, message: bytes, signature: bytes) -> bool:
+        return True
+
+    def verify_possession(self, public_key: bytes, proof: bytes) -> bool:
+        return True
+
+    def aggregate(self, signatures: Any) -> bytes:
+        return INFINITE_SIGNATURE if len(signatures) == 3 else bytes(signatures[0])
+
+
+def test_no_backend_is_trusted_with_infinity_repeats_or_nothing() -> None:
+    trusting = TrustingBackend()
+    key, other = b"\x80" + bytes(47), b"\xa0" + bytes(47)
+    signature = b"\x80" + bytes(95)
+    keys = [key, other]
+    verify_bls_aggregate(public_keys=keys, message=b"", signature=signature, backend=trusting)
+    aggregate_bls([signature], backend=trusting)
+    for bad_keys in ([], [key, key], [key, INFINITE_KEY], [key, bytes(48)], [key, key[:47]]):
+        with pytest.raises(SignatureError):
+            verify_bls_aggregate(public_keys=bad_keys, message=b"", signature=signature, backend=trusting)
+    for bad in (INFINITE_SIGNATURE, bytes(96), signature[:95], b"", signature + b"\0"):
+        with pytest.raises(SignatureError):
+            verify_bls_aggregate(public_keys=keys, message=b"", signature=bad, backend=trusting)
+        with pytest.raises(SignatureError):
+            verify_bls(public_key=key, message=b"", signature=bad, backend=trusting)
+        with pytest.raises(SignatureError):
+            verify_possession(public_key=key, proof=bad, backend=trusting)
+        with pytest.raises(SignatureError):
+            aggregate_bls([signature, bad], backend=trusting)
+    for bad_key in (INFINITE_KEY, b"\xe0" + bytes(47), bytes(48), b""):
+        with pytest.raises(SignatureError):
+            verify_bls(public_key=bad_key, message=b"", signature=signature, backend=trusting)
+        with pytest.raises(KeyFormatError):
+            require_bls_public_key(bad_key, backend=trusting)
+    three = [bytes([0x80, value]) + bytes(94) for value in range(3)]
+    for bad_set in ([], [signature, signature], three):
+        with pytest.raises(SignatureError):
+            aggregate_bls(bad_set, backend=trusting)
+
+
+def test_keys_that_cancel_out_certify_nothing(backend: BlsBackend) -> None:
+    """x and -x: the sum of their signatures is infinity, which "verifies" for any message."""
+    one = BlsSigner(b"\0" * 31 + b"\x09", backend=backend)
+    other = BlsSigner((GROUP_ORDER - 9).to_bytes(32, "big"), backend=backend)
+    with pytest.raises(SignatureError):
+        aggregate_bls([one.sign(b"m"), other.sign(b"m")], backend=backend)
+    with pytest.raises(SignatureError):
+        verify_bls_aggregate(
+            public_keys=[one.public_key, other.public_key],
+            message=b"anything",
+            signature=INFINITE_SIGNATURE,
+            backend=backend,
+        )
+
+
+def pop_cases(vectors: Path) -> Iterator[tuple[bytes, dict[str, str]]]:
+    text = (vectors / "wycheproof/bls_sig_g2_pop_verify_test.json").read_text()
+    for group in json.loads(text)["testGroups"]:
+        for case in group["tests"]:
+            yield bytes.fromhex(group["publicKey"]["pk"]), case
+
+
+def check_pop_case(key: bytes, case: dict[str, str], backend: BlsBackend) -> None:
+    message, signature = bytes.fromhex(case["msg"]), bytes.fromhex(case["sig"])
+    if case["result"] == "valid":
+        verify_bls(public_key=key, message=message, signature=signature, backend=backend)
+    else:
+        with pytest.raises(SignatureError):
+            verify_bls(public_key=key, message=message, signature=signature, backend=backend)
+
+
+@needs_native
+def test_wycheproof_native(vectors: Path) -> None:
+    cases = list(pop_cases(vectors))
+    assert len(cases) == 26
+    for key, case in cases:
+        check_pop_case(key, case, MilagroBackend())
+
+
+def test_wycheproof_reference_sample(vectors: Path) -> None:
+    """One valid case, and those a curve must refuse: off the curve, off the subgroup, bad flags."""
+    for key, case in pop_cases(vectors):
+        if int(case["tcId"]) in (1, 8, 19, 20, 21, 22):
+            check_pop_case(key, case, PyEccBackend())
+
+
+def test_wycheproof_public_keys(vectors: Path, backend: BlsBackend) -> None:
+    """Keys at infinity, off the curve, off the subgroup or in another spelling."""
+    text = (vectors / "wycheproof/bls_sig_g2_basic_verify_test.json").read_text()
+    refused = 0
+    for group in json.loads(text)["testGroups"]:
+        key = bytes.fromhex(group["publicKey"]["pk"])
+        if any(case["result"] == "valid" for case in group["tests"]):
+            require_bls_public_key(key, backend=backend)
+        elif any(int(case["tcId"]) in range(72, 89) for case in group["tests"]):
+            with pytest.raises(KeyFormatError):
+                require_bls_public_key(key, backend=backend)
+            refused += 1
+    assert refused == 17
+
+
+def hexed(value: str) -> bytes:
+    return bytes.fromhex(value.removeprefix("0x"))
+
+
+def release(vectors: Path, kind: str, *, count: int) -> list[tuple[str, Any, Any]]:
+    files = sorted((vectors / "bls12-381-tests-v0.1.1" / kind).glob("*.json"))
+    assert len(files) == count
+    read = [(file.stem, json.loads(file.read_text())) for file in files]
+    return [(name, case["input"], case["output"]) for name, case in read]
+
+
+def sample(backend: BlsBackend, cases: list[Any], count: int) -> list[Any]:
+    """All for the native backend; the reference takes a third of a second each."""
+    return cases[:count] if backend == PyEccBackend() else cases
+
+
+def test_release_sign(vectors: Path, backend: BlsBackend) -> None:
+    for _, given, expected in sample(backend, release(vectors, "sign", count=10), 3):
+        if expected is None:
+            with pytest.raises(KeyFormatError):
+                BlsSigner(hexed(given["privkey"]), backend=backend)
+        else:
+            signer = BlsSigner(hexed(given["privkey"]), backend=backend)
+            assert signer.sign(hexed(given["message"])) == hexed(expected)
+
+
+def test_release_verify(vectors: Path, backend: BlsBackend) -> None:
+    for _, given, expected in sample(backend, release(vectors, "verify", count=29), 3):
+        arguments: dict[str, Any] = {
+            "public_key": hexed(given["pubkey"]),
+            "message": hexed(given["message"]),
+            "signature": hexed(given["signature"]),
+            "backend": backend,
+        }
+        if expected:
+            verify_bls(**arguments)
+        else:
+            with pytest.raises(SignatureError):
+                verify_bls(**arguments)
+
+
+def test_release_aggregate(vectors: Path, backend: BlsBackend) -> None:
+    refused = 0
+    for name, given, expected in release(vectors, "aggregate", count=6):
+        signatures = list(map(hexed, given))
+        if expected is None or "infinity" in name:
+            refused += 1
+            with pytest.raises(SignatureError):
+                aggregate_bls(signatures, backend=backend)
+        else:
+            assert aggregate_bls(signatures, backend=backend) == hexed(expected)
+    assert refused == 2
+
+
+def test_release_fast_aggregate_verify(vectors: Path, backend: BlsBackend) -> None:
+    cases = release(vectors, "fast_aggregate_verify", count=12)
+    for _, given, expected in sample(backend, cases, 4):
+        arguments: dict[str, Any] = {
+            "public_keys": list(map(hexed, given["pubkeys"])),
+            "message": hexed(given["message"]),
+            "signature": hexed(given["signature"]),
+            "backend": backend,
+        }
+        if expected:
+            verify_bls_aggregate(**arguments)
+        else:
+            with pytest.raises(SignatureError):
+                verify_bls_aggregate(**arguments)
+
+
+def test_release_public_keys(vectors: Path, backend: BlsBackend) -> None:
+    for name, given, expected in release(vectors, "deserialization_G1", count=13):
+        if expected and "infinity" not in name:
+            require_bls_public_key(hexed(given["pubkey"]), backend=backend)
+        else:
+            with pytest.raises(KeyFormatError):
+                require_bls_public_key(hexed(given["pubkey"]), backend=backend)
