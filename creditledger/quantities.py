@@ -71,6 +71,8 @@ def require_amount(value: int, *, what: str = "amount") -> int:
     """``value`` if it is an integer in 0..2^63-1. Raises AmountError."""
     if type(value) is not int or not 0 <= value <= AMOUNT_MAX:
         raise AmountError(
-            f"{what} is out of range", expected="an integer from 0 to 2^63-1", found=str(value)[:40]
+            f"{what} is out of range",
+            expected="an integer from 0 to 2^63-1",
+            found=str(value)[:40] if type(value) is not int or value.bit_length() < 128 else "a larger one",
         )
     return value

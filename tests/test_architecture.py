@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TypeGuard
 
 import pytest
 
@@ -25,7 +26,7 @@ LAYERS = (
 DRAWERS = {"utils", "util", "helpers", "helper", "common", "manager", "misc", "stuff", "shared"}
 ROOT_FACTS = {"creditledger", "creditledger.__version__"}
 WITHOUT_FLOATS = ("records", "credits", "redemption")
-"""Layers that carry amounts. The last also waits for processes, in seconds."""
+"""Layers that carry amounts. The last may hand seconds to ``sleep``."""
 HEAVY = ("numpy", "py_ecc", "torch", "rich", "gguf", "tokenizers", "transformers")
 
 
@@ -110,11 +111,32 @@ def in_layers(*layers: str) -> list[str]:
     return [name for name in MODULES if name.startswith(tuple(f"creditledger.{layer}" for layer in layers))]
 
 
+def annotations_of(tree: ast.Module) -> Iterator[ast.expr | None]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.AnnAssign | ast.arg):
+            yield node.annotation
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node.returns
+
+
+def holds_float(annotation: ast.AST | None) -> bool:
+    """Whether a value so declared is or contains a float; a callable only takes one, as ``sleep`` does."""
+    if isinstance(annotation, ast.Subscript) and ast.unparse(annotation.value) == "Callable":
+        return False
+    if isinstance(annotation, ast.Name):
+        return annotation.id == "float"
+    return annotation is not None and any(map(holds_float, ast.iter_child_nodes(annotation)))
+
+
 @pytest.mark.parametrize("name", in_layers(*WITHOUT_FLOATS))
 def test_no_amount_is_declared_a_float(name: str) -> None:
-    for node in ast.walk(parsed(name)):
-        if isinstance(node, ast.Name):
-            assert node.id != "float", f"line {node.lineno}"
+    declared = [ast.unparse(found) for found in annotations_of(parsed(name)) if holds_float(found)]
+    called = [node.lineno for node in ast.walk(parsed(name)) if is_call_of_float(node)]
+    assert (declared, called) == ([], [])
+
+
+def is_call_of_float(node: ast.AST) -> TypeGuard[ast.Call]:
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "float"
 
 
 @pytest.mark.parametrize("name", in_layers("records", "credits"))

@@ -134,17 +134,19 @@ def measure_profile(
     layer_stop: int,
     numerics: Numerics,
     least_positions: int = CALIBRATION_POSITIONS_MIN,
+    exponents: Exponents | None = None,
 ) -> CalibrationProfile:
     """The profile of a span from honest runs, best 16 or more sequences of 256 positions.
 
+    ``exponents``: int8 ``(d,)``, measured on more text than the runs; None measures them on the runs.
     Raises ActivationError for arrays that do not fit, are not finite, or have no yardstick error."""
     if not runs:
         raise ActivationError("no run to calibrate on", expected="16 sequences of 256 positions")
     for run in runs:
         _require_run(run, width=runs[0].reference.shape[-1])
-    exponents = channel_exponents(
-        np.concatenate([run.reference for run in runs]), least_positions=least_positions
-    )
+    if exponents is None:
+        references = np.concatenate([run.reference for run in runs])
+        exponents = channel_exponents(references, least_positions=least_positions)
     measured = [_measure(run, exponents) for run in runs]
     resolution = float(np.median([rho for rho, _ in measured]))
     distances = np.sqrt(np.concatenate([y for _, y in measured]))

@@ -31,7 +31,6 @@ def apply_genesis(step: Step, genesis: Genesis) -> None:
             "genesis is of another ledger", expected=step.ledger_id.hex(), found=genesis.ledger_id.hex()
         )
     require_ed25519_public_key(genesis.operator)
-    _require_sequence(genesis.parameters, 0)
     _require_supported(genesis.parameters)
     _require_profiles(genesis.parameters, step.bodies)
     step.require_signer(genesis.operator)

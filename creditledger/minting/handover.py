@@ -31,7 +31,14 @@ def verify_handover(encoded: bytes, *, ledger_id: bytes) -> Handover:
 
 
 def require_handover(
-    encoded: bytes, *, ledger_id: bytes, job: bytes, sender: bytes, boundary: int, window_start: int, root: bytes
+    encoded: bytes,
+    *,
+    ledger_id: bytes,
+    job: bytes,
+    sender: bytes,
+    boundary: int,
+    window_start: int,
+    root: bytes,
 ) -> Handover:
     """The handover, if it is ``sender``'s for this boundary and window and says ``root``.
 

@@ -8,7 +8,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from creditledger.activations.calibration import CalibrationProfile
-from creditledger.credits.reading import parameters_in_force
+from creditledger.credits.reading import parameters_in_force, parameters_with
 from creditledger.errors import UnknownIdError
 from creditledger.ledger.ledger import Ledger
 from creditledger.ledger.writer import Acknowledgement
@@ -32,12 +32,21 @@ class LedgerLink:
         with self._reading() as ledger, ledger.read() as view:
             return parameters_in_force(view)
 
-    def profile(self, model: bytes, layer_stop: int) -> CalibrationProfile:
-        """The profile that a span ending at ``layer_stop`` is judged by. Raises UnknownIdError."""
-        parameters = self.parameters()
-        digest = parameters.profile_digest(model, layer_stop)
+    def parameters_with(self, digest: bytes) -> Parameters:
+        """The parameters that a job names. Raises UnknownIdError if they were never in force."""
+        with self._reading() as ledger, ledger.read() as view:
+            found = parameters_with(view, digest)
+        if found is None:
+            raise UnknownIdError("the job's parameters were never in force", found=digest.hex())
+        return found
+
+    def profile(self, terms: Parameters, model: bytes, layer_stop: int) -> CalibrationProfile:
+        """The profile that a span ending at ``layer_stop`` is judged by under ``terms``.
+
+        Raises UnknownIdError."""
+        digest = terms.profile_digest(model, layer_stop)
         with self._reading() as ledger:
-            for body in ledger.bodies(parameters):
+            for body in ledger.bodies(terms):
                 if sha256(body).digest() == digest:
                     return CalibrationProfile.decode(body)
         raise UnknownIdError(

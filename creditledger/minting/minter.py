@@ -115,7 +115,7 @@ class Minter:
             order=order,
             job=order.job.digest(self._link.ledger_id),
             numerics=self._numerics,
-            exponents=self._profile(order.span.layer_stop).exponents,
+            exponents=self._profile(order).exponents,
             sampler=sampler,
             random_bytes=self._random_bytes,
         )
@@ -196,10 +196,13 @@ class Minter:
                 start = session.next_position
                 session.take(held.pop(session), taken, range(start, start + len(taken)))
 
-    def _profile(self, layer_stop: int) -> CalibrationProfile:
+    def _profile(self, order: WorkOrder) -> CalibrationProfile:
+        layer_stop = order.span.layer_stop
         if self._profiles is not None and layer_stop in self._profiles:
             return self._profiles[layer_stop]
-        return self._link.profile(self._model, layer_stop)
+        # The job's own terms: parameters that change while it runs do not change how it is judged.
+        terms = self._link.parameters_with(order.job.parameters)
+        return self._link.profile(terms, self._model, layer_stop)
 
     def _taken_pending(self) -> list[MintedReceipt]:
         # The worker only appends: what it adds meanwhile stays for the next flush.

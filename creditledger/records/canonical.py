@@ -82,7 +82,7 @@ def _skip(encoded: bytes, at: int, count: int, *, depth: int, room: list[int]) -
         head = encoded[at]
         if head == 0xC4:
             at += 2 + encoded[at + 1]
-        elif head < 0x80:
+        elif head < 0x80 or (head == 0x90 and depth < DEPTH_MAX):
             at += 1
         elif head in _INTEGER_WIDTH:
             if head == 0xCF and encoded[at + 1] >= 0x80:
@@ -96,8 +96,7 @@ def _skip(encoded: bytes, at: int, count: int, *, depth: int, room: list[int]) -
             room[0] -= length
             if depth == DEPTH_MAX or room[0] < 0:
                 raise _too_deep() if depth == DEPTH_MAX else _too_many()
-            if length:
-                at = _skip(encoded, at, length, depth=depth + 1, room=room)
+            at = _skip(encoded, at, length, depth=depth + 1, room=room)
     return at
 
 

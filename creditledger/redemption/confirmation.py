@@ -42,7 +42,9 @@ def confirm_receipts(
     for span in reversed(job.plan):
         chain = chains.get(span.layer_start, ())
         accepted = (
-            len(chain) if outputs is None else _accepted(span, chain, secret=secret, outputs=outputs, wanted=wanted)
+            len(chain)
+            if outputs is None
+            else _accepted(span, chain, secret=secret, outputs=outputs, wanted=wanted)
         )
         wanted = {receipt.window_start: receipt.input_root for receipt in chain[:accepted]}
         refused.extend(chain[accepted:])

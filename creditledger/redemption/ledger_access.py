@@ -2,9 +2,10 @@
 
 Source: specs/redemption.md §7."""
 
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from os import PathLike
 from pathlib import Path
 from typing import Final
@@ -30,29 +31,29 @@ class LedgerAccess:
         self._ledger = ledger if isinstance(ledger, Ledger) else Path(ledger)
         self._clock = clock
         self._sleep = sleep
+        self._turn = threading.RLock()
 
-    @contextmanager
-    def writing(self) -> Iterator[Ledger]:
+    def writing(self) -> AbstractContextManager[Ledger]:
         """The ledger, to submit to. Waits up to ten seconds for another writer, then raises BusyError."""
-        if isinstance(self._ledger, Ledger):
-            yield self._ledger
-            return
-        with self._open_writer(self._ledger) as ledger:
-            yield ledger
+        return self._opened(read_only=False)
+
+    def reading(self) -> AbstractContextManager[Ledger]:
+        """The ledger, to read from. Raises BusyError if this process keeps the directory open otherwise."""
+        return self._opened(read_only=True)
 
     @contextmanager
-    def reading(self) -> Iterator[Ledger]:
-        """The ledger, to read from."""
+    def _opened(self, *, read_only: bool) -> Iterator[Ledger]:
         if isinstance(self._ledger, Ledger):
             yield self._ledger
             return
-        with Ledger.open(self._ledger, read_only=True, clock=self._clock) as ledger:
+        # A process opens a store once at a time, so our own threads take turns.
+        with self._turn, self._open(self._ledger, read_only=read_only) as ledger:
             yield ledger
 
-    def _open_writer(self, path: Path) -> Ledger:
+    def _open(self, path: Path, *, read_only: bool) -> Ledger:
         for _ in range(_ATTEMPTS - 1):
             try:
-                return Ledger.open(path, clock=self._clock)
+                return Ledger.open(path, read_only=read_only, clock=self._clock)
             except BusyError:
                 self._sleep(_RETRY_SECONDS)
-        return Ledger.open(path, clock=self._clock)
+        return Ledger.open(path, read_only=read_only, clock=self._clock)

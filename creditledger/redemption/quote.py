@@ -32,7 +32,9 @@ def make_quote(
             found=ascii(hardware),
         )
     if gpus < 1 or duration_ms < 1:
-        raise AmountError("a quote is for at least one GPU and one millisecond", found=f"{gpus}, {duration_ms}")
+        raise AmountError(
+            "a quote is for at least one GPU and one millisecond", found=f"{gpus}, {duration_ms}"
+        )
     amount = gpu_price(gpus=gpus, duration_ms=duration_ms, micro_per_gpu_second=price.micro_per_gpu_second)
     if amount == 0:
         raise AmountError("so little time has no price", expected="at least 1 micro-credit", found="0")

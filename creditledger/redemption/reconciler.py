@@ -130,9 +130,7 @@ class Reconciler:
 
 
 def _due(job: StartedJob) -> Due:
-    amount = gpu_price(
-        gpus=1, duration_ms=job.gpu_ms, micro_per_gpu_second=job.hold.micro_per_gpu_second
-    )
+    amount = gpu_price(gpus=1, duration_ms=job.gpu_ms, micro_per_gpu_second=job.hold.micro_per_gpu_second)
     return Due(
         digest=job.digest,
         gpu_ms=job.gpu_ms,

@@ -141,7 +141,13 @@ class StartedJobs:
         return self._select("WHERE state < ? ORDER BY hold", int(Stage.SETTLED))
 
     def claim(
-        self, digest: bytes, hold: Hold, *, slots: Sequence[int], limit_ms: int, queue_process: ProcessIdentity
+        self,
+        digest: bytes,
+        hold: Hold,
+        *,
+        slots: Sequence[int],
+        limit_ms: int,
+        queue_process: ProcessIdentity,
     ) -> Claim | None:
         """Spend the hold here and take slots for it, in one transaction, unless it was spent before.
 
@@ -162,7 +168,14 @@ class StartedJobs:
                 write.execute(
                     "INSERT INTO started (hold, record, state, slots, limit_ms, queue_process) "
                     "VALUES (?, ?, ?, ?, ?, ?)",
-                    (digest, hold.encode(), int(Stage.INTENT), json.dumps(free), limit_ms, str(queue_process)),
+                    (
+                        digest,
+                        hold.encode(),
+                        int(Stage.INTENT),
+                        json.dumps(free),
+                        limit_ms,
+                        str(queue_process),
+                    ),
                 )
         return Claim(self.require(digest), is_new)
 
@@ -191,15 +204,11 @@ class StartedJobs:
 
     def lose(self, hold: bytes, *, elapsed_ms: int) -> bool:
         """From RUNNING to ENDED: its supervisor is gone, and ``elapsed_ms`` is what is known for certain."""
-        return self._advance(
-            hold, Stage.RUNNING, Stage.ENDED, ending=str(Ending.LOST), elapsed_ms=elapsed_ms
-        )
+        return self._advance(hold, Stage.RUNNING, Stage.ENDED, ending=str(Ending.LOST), elapsed_ms=elapsed_ms)
 
     def captured(self, hold: bytes, *, amount_micro: int, refusal: str | None) -> bool:
         """From ENDED to CAPTURED."""
-        return self._advance(
-            hold, Stage.ENDED, Stage.CAPTURED, captured_micro=amount_micro, refusal=refusal
-        )
+        return self._advance(hold, Stage.ENDED, Stage.CAPTURED, captured_micro=amount_micro, refusal=refusal)
 
     def settled(self, hold: bytes, *, released_micro: int, refusal: str | None) -> bool:
         """From CAPTURED to SETTLED."""

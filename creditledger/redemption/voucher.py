@@ -104,9 +104,7 @@ def require_names_queue(voucher: VerifiedVoucher, queue: bytes) -> None:
     if voucher.hold.purpose is not HoldPurpose.VOUCHER:
         raise RoleError("hold covers a job, not GPU time", expected="a voucher", found="a job's hold")
     if voucher.hold.queue != queue:
-        raise RoleError(
-            "voucher is for another queue", expected=queue.hex(), found=voucher.hold.queue.hex()
-        )
+        raise RoleError("voucher is for another queue", expected=queue.hex(), found=voucher.hold.queue.hex())
 
 
 def require_open(voucher: VerifiedVoucher, *, now_unix_ms: int) -> None:
@@ -138,4 +136,3 @@ def _read(path: Path) -> bytes:
     if len(encoded) > BUNDLE_BYTES_MAX:
         raise MalformedBundleError("voucher is too long", expected=f"at most {BUNDLE_BYTES_MAX} bytes")
     return encoded
-

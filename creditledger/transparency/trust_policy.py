@@ -132,12 +132,10 @@ class TrustPolicy:
 
         Raises MalformedRecordError for bytes that are no checkpoint note, SignatureError when the
         log's signature is missing or one of a known key fails, PolicyError when the quorum is not
-        reached or is older than ``max_age_ms``. ``only_known`` also refuses, as MalformedBundleError,
-        a line by a key that is not in the policy and a second line by one key. Source: specs/log.md §10."""
-        text, signatures = open_note(note, [note_verifier(vkey) for vkey in self._vkeys()])
-        checkpoint = parse_checkpoint(text)
-        if only_known:
-            _require_only_known(note, signatures)
+        reached or is older than ``max_age_ms``. ``only_known`` is for a note in a bundle: then
+        bytes that are no checkpoint note, a line by a key that is not in the policy and a second
+        line by one key are a MalformedBundleError. Source: specs/log.md §10."""
+        checkpoint, signatures = self._open(note, only_known)
         signed_by = {signature.vkey for signature in signatures}
         if not any(log.vkey in signed_by and log.vkey.name == checkpoint.origin for log in self.logs):
             raise SignatureError(
@@ -159,6 +157,20 @@ class TrustPolicy:
         cosigned = self._require_quorum(times)
         self._require_fresh(cosigned, now_unix_ms)
         return VerifiedCheckpoint(checkpoint=checkpoint, cosigned_unix_ms=cosigned)
+
+    def _open(self, note: bytes, only_known: bool) -> tuple[Checkpoint, tuple[VerifiedSignature, ...]]:
+        try:
+            text, signatures = open_note(note, [note_verifier(vkey) for vkey in self._vkeys()])
+            checkpoint = parse_checkpoint(text)
+        except MalformedRecordError as error:
+            if not only_known:
+                raise
+            raise MalformedBundleError(
+                f"bundle holds no checkpoint: {error}", expected=error.expected, found=error.found
+            ) from error
+        if only_known:
+            _require_only_known(note, signatures)
+        return checkpoint, signatures
 
     def _vkeys(self) -> list[VerifierKey]:
         return [*(log.vkey for log in self.logs), *(witness.vkey for witness in self.witnesses)]

@@ -90,6 +90,8 @@ def verify_bundle(
     if require not in REQUIREMENTS:
         raise PolicyError("no such requirement", expected=", ".join(REQUIREMENTS), found=require[:40])
     bundle = decode_bundle(encoded)
+    if policy.ledger_id is None:
+        raise PolicyError("policy names no ledger", expected="a #creditledger ledger line", found="none")
     if bundle.ledger != policy.ledger_id:
         raise PolicyError(
             "bundle is of another ledger", expected=policy.ledger_id.hex(), found=bundle.ledger.hex()

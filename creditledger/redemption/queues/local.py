@@ -3,19 +3,14 @@
 Source: specs/redemption.md §5 and §6."""
 
 import os
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-import creditledger
 from creditledger.credits.reading import hold_state
 from creditledger.errors import (
     BusyError,
@@ -32,10 +27,13 @@ from creditledger.ledger.ledger import Ledger
 from creditledger.records.state import HoldStatus
 from creditledger.redemption.ledger_access import LedgerAccess
 from creditledger.redemption.process_identity import ProcessIdentity
-from creditledger.redemption.queues.containment import HOLD_VARIABLE, end_marked
+from creditledger.redemption.queues.containment import HOLD_VARIABLE
+from creditledger.redemption.queues.job_outcome import JobOutcome, outcome_of
+from creditledger.redemption.queues.launcher import launch
 from creditledger.redemption.queues.supervisor import Task
+from creditledger.redemption.queues.watch import USUAL_TIMING, JobWatch, Timing
 from creditledger.redemption.reconciler import Observer, Reconciler, Step
-from creditledger.redemption.started_jobs import Ending, Stage, StartedJob, StartedJobs
+from creditledger.redemption.started_jobs import Stage, StartedJob, StartedJobs
 from creditledger.redemption.voucher import (
     VerifiedVoucher,
     Voucher,
@@ -47,42 +45,7 @@ from creditledger.transparency.bls import BlsBackend
 from creditledger.transparency.keys import Ed25519Signer
 from creditledger.transparency.trust_policy import TrustPolicy
 
-SUPERVISOR: Final = "creditledger.redemption.queues.supervisor"
 SLOTS_VARIABLE: Final = "CUDA_VISIBLE_DEVICES"
-_OVERDUE_MS: Final = 30_000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Timing:
-    """How often a queue looks, and how long it waits. Milliseconds."""
-
-    poll_ms: int = 50
-    heartbeat_ms: int = 1_000
-    """A lost job is charged up to its last heartbeat."""
-    grace_ms: int = 5_000
-    """From SIGTERM to SIGKILL; not charged."""
-    margin_ms: int = 30_000
-    """A job ends at least this long before its hold expires, so that its capture comes in time."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobOutcome:
-    """What became of one voucher at this queue."""
-
-    hold: bytes
-    """Its digest, 32 bytes."""
-    exit_code: int | None
-    """Minus the signal's number for a job that a signal ended; None where nobody saw the end."""
-    ending: Ending
-    gpu_ms: int
-    captured_micro: int
-    released_micro: int
-    settled: bool
-    """False while the ledger could not be told; `LocalQueue.recover` tells it later."""
-    refusal: str | None
-    """Name of the error if the hold had ended before it could be captured or released."""
-    stdout: Path
-    stderr: Path
 
 
 class LocalQueue:
@@ -100,15 +63,16 @@ class LocalQueue:
         clock: Clock = system_clock,
         monotonic_ms: Callable[[], int] = lambda: time.monotonic_ns() // 1_000_000,
         sleep: Callable[[float], None] = time.sleep,
-        timing: Timing = Timing(),  # noqa: B008
+        timing: Timing = USUAL_TIMING,
         observe: Observer = lambda step, hold: None,
         backend: BlsBackend | None = None,
     ) -> None:
         """Open the queue in ``directory``, made if need be, and `recover`.
 
-        ``slots``: the GPU numbers that jobs may be given, or how many from 0 on. ``hardware``: the class they
-        are of; a voucher of another is refused (None: any class). ``clock``: Unix milliseconds, for expiry only;
-        ``monotonic_ms``: for waiting. Raises MalformedRecordError, KeyFormatError, RoleError, StorageError."""
+        ``slots``: the GPU numbers that jobs may be given, or how many from 0 on. ``hardware``: the class
+        they are of; a voucher of another is refused (None: any class). ``clock``: Unix milliseconds, for
+        expiry only; ``monotonic_ms``: for waiting. Raises MalformedRecordError, KeyFormatError, RoleError,
+        StorageError."""
         self._directory = Path(directory).absolute()
         self._policy = policy if isinstance(policy, TrustPolicy) else TrustPolicy.load(Path(policy))
         ledger_id = ledger_of(self._policy)
@@ -121,13 +85,13 @@ class LocalQueue:
         self._hardware = hardware
         self._clock = clock
         self._monotonic_ms = monotonic_ms
-        self._sleep = sleep
         self._timing = timing
         self._observe = observe
         self._backend = backend
         self._identity = ProcessIdentity.own()
         self._access = LedgerAccess(ledger, clock=clock, sleep=sleep)
         self._jobs = _open_directory(self._directory)
+        self._watch = JobWatch(self._jobs, timing=timing, monotonic_ms=monotonic_ms, sleep=sleep)
         self.reconciler = Reconciler(
             self._jobs, access=self._access, key=self._key, ledger_id=ledger_id, observe=observe
         )
@@ -159,8 +123,8 @@ class LocalQueue:
         A voucher whose job was started before starts nothing: that job's outcome is the answer, awaited if
         need be. ``env``: the job's environment, by default this process's; ``CUDA_VISIBLE_DEVICES`` and
         ``CREDITLEDGER_HOLD`` are set in it. ``wait_ms``: how long to wait for free GPUs, then BusyError.
-        Raises what `Voucher.verify` does; RefusedError for another hardware class or more GPUs than there are;
-        HoldClosedError if the ledger knows that the hold has ended. Source: specs/redemption.md §5."""
+        Raises what `Voucher.verify` does; RefusedError for another hardware class or more GPUs than there
+        are; HoldClosedError if the ledger knows that the hold has ended. Source: specs/redemption.md §5."""
         if not command:
             raise MalformedRecordError("no command to run", expected="a program and its arguments")
         given = voucher if isinstance(voucher, Voucher) else Voucher.load(voucher)
@@ -178,22 +142,19 @@ class LocalQueue:
         """Await the end of a job started here, settle it as far as the ledger can be reached, and tell.
 
         Raises UnknownIdError for a hold that was never started here."""
-        self._await_end(hold, supervisor=None)
+        self._watch.await_end(hold)
         return self._settle(hold)
 
     def cancel(self, hold: bytes) -> None:
         """Ask a job to end; what it used until then is charged. Raises UnknownIdError."""
-        job = self._jobs.require(hold)
-        if job.supervisor is not None and job.supervisor.is_alive():
-            with suppress(ProcessLookupError):
-                os.kill(job.supervisor.pid, signal.SIGTERM)
+        self._watch.cancel(hold)
 
     def recover(self) -> list[JobOutcome]:
         """Find out what became of every hold not settled, and settle those that have ended.
 
         Jobs whose supervisor still runs are left alone: `wait` for them. Source: specs/redemption.md §6."""
         for job in self._jobs.unsettled():
-            self._recover(job)
+            self._watch.recover(job)
         ended = [job.digest for job in self._jobs.unsettled() if job.stage >= Stage.ENDED]
         return [self._settle(hold) for hold in ended]
 
@@ -203,33 +164,13 @@ class LocalQueue:
 
     def outcome(self, hold: bytes) -> JobOutcome:
         """What became of a hold. Raises UnknownIdError, and BusyError while its job runs."""
-        job = self._jobs.require(hold)
-        if job.ending is None:
-            raise BusyError("job has not ended", expected="ended", found=job.stage.name.lower())
-        return JobOutcome(
-            hold=hold,
-            exit_code=job.exit_code,
-            ending=job.ending,
-            gpu_ms=job.gpu_ms,
-            captured_micro=job.captured_micro,
-            released_micro=job.released_micro,
-            settled=job.stage == Stage.SETTLED,
-            refusal=job.refusal,
-            stdout=self._output(hold, "stdout"),
-            stderr=self._output(hold, "stderr"),
-        )
+        return outcome_of(self._jobs.require(hold), output=self._output(hold))
 
     def _require_startable(self, voucher: VerifiedVoucher) -> None:
         require_open(voucher, now_unix_ms=self._clock())
         if self._hardware is not None and voucher.hold.hardware != self._hardware:
             raise RefusedError(
                 "voucher is for other hardware", expected=self._hardware, found=voucher.hold.hardware
-            )
-        if voucher.hold.gpus > len(self._slots):
-            raise RefusedError(
-                "job asks for more GPUs than this queue has",
-                expected=f"at most {len(self._slots)}",
-                found=str(voucher.hold.gpus),
             )
         self._require_not_ended(voucher.digest)
 
@@ -262,7 +203,7 @@ class LocalQueue:
                 raise BusyError(
                     "not enough GPUs are free", expected=str(voucher.hold.gpus), found="fewer, all in use"
                 )
-            self._pause()
+            self._watch.pause()
 
     def _limit_ms(self, voucher: VerifiedVoucher) -> int:
         """How long the job may run: what was paid for, and no longer than a capture can still be made."""
@@ -285,17 +226,19 @@ class LocalQueue:
     ) -> None:
         self._observe(Step.CLAIMED, job.digest)
         try:
-            supervisor = self._launch(self._task(job, command, cwd=cwd, env=env))
+            supervisor = launch(self._task(job, command, cwd=cwd, env=env), directory=self._directory)
         except BaseException:
             self._jobs.withdraw(job.digest)
+            with suppress(CreditLedgerError):
+                self._settle(job.digest)
             raise
         self._observe(Step.LAUNCHED, job.digest)
         try:
-            self._await_end(job.digest, supervisor=supervisor)
+            self._watch.await_end(job.digest, supervisor=supervisor)
         except BaseException:
             # Ctrl-C at the queue is meant for the job: it sits in a session of its own.
             self.cancel(job.digest)
-            self._await_end(job.digest, supervisor=supervisor)
+            self._watch.await_end(job.digest, supervisor=supervisor)
             self._settle(job.digest)
             raise
         self._observe(Step.ENDED, job.digest)
@@ -318,79 +261,23 @@ class LocalQueue:
             command=tuple(command),
             cwd=os.fspath(cwd) if cwd is not None else os.getcwd(),
             env={**(os.environ if env is None else env), **given},
-            stdout=str(self._output(job.digest, "stdout")),
-            stderr=str(self._output(job.digest, "stderr")),
+            stdout=str(self._output(job.digest) / "stdout"),
+            stderr=str(self._output(job.digest) / "stderr"),
             limit_ms=job.limit_ms,
             grace_ms=self._timing.grace_ms,
             heartbeat_ms=self._timing.heartbeat_ms,
         )
 
-    def _launch(self, task: Task) -> subprocess.Popen[bytes]:
-        package = str(Path(creditledger.__file__).parent.parent)
-        paths = os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])
-        encoded = task.encode()
-        try:
-            Path(task.stdout).parent.mkdir(mode=0o700, exist_ok=True)
-            with open(Path(task.stdout).with_name("supervisor"), "wb") as log:
-                process = subprocess.Popen(
-                    [sys.executable, "-P", "-m", SUPERVISOR],
-                    cwd=self._directory,
-                    env={**os.environ, "PYTHONPATH": paths},
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.DEVNULL,
-                    stderr=log,
-                    start_new_session=True,
-                )
-            process.communicate_task = None if False else None  # type: ignore[attr-defined]
-            assert process.stdin is not None
-            with process.stdin as pipe:
-                pipe.write(encoded)
-        except OSError as error:
-            raise StorageError(f"job could not be launched: {error.strerror}") from error
-        return process
-
-    def _await_end(self, hold: bytes, *, supervisor: subprocess.Popen[bytes] | None) -> None:
-        since: int | None = None
-        while True:
-            has_exited = supervisor is not None and supervisor.poll() is not None
-            job = self._jobs.require(hold)
-            if job.stage >= Stage.ENDED:
-                return
-            if job.stage == Stage.RUNNING:
-                since = self._monotonic_ms() if since is None else since
-                self._end_overdue(job, waited_ms=self._monotonic_ms() - since)
-            if has_exited and job.stage == Stage.INTENT:
-                self._jobs.withdraw(hold)
-            self._recover(job)
-            self._pause()
-
-    def _end_overdue(self, job: StartedJob, *, waited_ms: int) -> None:
-        # A job may have stopped its supervisor: then nobody else is left to end it in time.
-        if waited_ms > job.limit_ms + self._timing.grace_ms + _OVERDUE_MS:
-            if job.supervisor is not None and job.supervisor.is_alive():
-                with suppress(ProcessLookupError):
-                    os.kill(job.supervisor.pid, signal.SIGKILL)
-            end_marked(job.digest, pause=self._pause)
-            self._jobs.lose(job.digest, elapsed_ms=job.limit_ms)
-
-    def _recover(self, job: StartedJob) -> None:
-        if job.stage == Stage.INTENT and not job.queue_process.is_alive():
-            self._jobs.withdraw(job.digest)
-        if job.stage == Stage.RUNNING and job.supervisor is not None and not job.supervisor.is_alive():
-            end_marked(job.digest, pause=self._pause)
-            # Read again: the supervisor may have noted the end just before it went.
-            self._jobs.lose(job.digest, elapsed_ms=self._jobs.require(job.digest).elapsed_ms)
-
     def _settle(self, hold: bytes) -> JobOutcome:
-        with suppress(CreditLedgerError):
+        problem = None
+        try:
             self.reconciler.push(hold)
-        return self.outcome(hold)
+        except CreditLedgerError as error:
+            problem = f"{type(error).__name__}: {error}"
+        return outcome_of(self._jobs.require(hold), output=self._output(hold), problem=problem)
 
-    def _output(self, hold: bytes, name: str) -> Path:
-        return self._directory / "jobs" / hold.hex() / name
-
-    def _pause(self) -> None:
-        self._sleep(self._timing.poll_ms / 1000)
+    def _output(self, hold: bytes) -> Path:
+        return self._directory / "jobs" / hold.hex()
 
 
 def _open_directory(directory: Path) -> StartedJobs:

@@ -64,7 +64,9 @@ class Task:
             fields: dict[str, Any] = json.loads(encoded) if encoded.endswith(b"\n") else {}
             return cls(**{**fields, "command": tuple(fields["command"])})
         except (ValueError, TypeError, KeyError):
-            raise MalformedRecordError("not a task, or not all of it", found=f"{len(encoded)} bytes") from None
+            raise MalformedRecordError(
+                "not a task, or not all of it", found=f"{len(encoded)} bytes"
+            ) from None
 
 
 class Supervision:

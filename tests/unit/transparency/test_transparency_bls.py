@@ -1,6 +1,8 @@
 """BLS: published vectors through our checks, on each backend; the reference on a sample."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -42,6 +44,19 @@ def backend(request: pytest.FixtureRequest) -> BlsBackend:
 
 def test_the_native_backend_is_used_where_it_is_installed() -> None:
     assert default_backend() == (MilagroBackend() if HAS_NATIVE else PyEccBackend())
+
+
+def test_importing_the_layer_loads_no_curve_and_no_arrays() -> None:
+    """Offline verification starts fast: the heavy modules load when a pairing is asked for."""
+    program = (
+        "import sys\n"
+        "import creditledger.transparency.trust_policy, creditledger.transparency.witness\n"
+        "import creditledger.transparency.sparse_merkle, creditledger.transparency.tile\n"
+        "heavy = {'numpy', 'py_ecc', 'milagro_bls_binding', 'msgpack'} & set(sys.modules)\n"
+        "sys.exit(repr(heavy) if heavy else 0)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_sign_and_verify(backend: BlsBackend) -> None:

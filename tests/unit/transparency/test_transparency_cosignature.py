@@ -114,6 +114,20 @@ def test_times_out_of_range_are_not_signed(
         signer.cosign(CHECKPOINT.text, timestamp=timestamp)
 
 
+@pytest.mark.parametrize("timestamp", [0, 2**63])
+def test_times_out_of_range_are_refused_though_signed(timestamp: int) -> None:
+    """Source: specs/log.md §8: a witness says when, and no later than 2^63-1."""
+    seed = Ed25519Signer(b"\x05" * 32)
+    verifier = note_verifier(SIGNERS[0].vkey)
+
+    def body(time: int) -> bytes:
+        return time.to_bytes(8, "big") + seed.sign(cosignature_message(CHECKPOINT.text, timestamp=time))
+
+    verifier.verify(CHECKPOINT.text, body(1))
+    with pytest.raises(SignatureError, match="out of range"):
+        verifier.verify(CHECKPOINT.text, body(timestamp))
+
+
 def test_text_form_shows_no_seed() -> None:
     assert "redacted" in repr(SIGNERS[1])
     with pytest.raises(KeyFormatError):

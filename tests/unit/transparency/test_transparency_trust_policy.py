@@ -237,6 +237,8 @@ def test_bytes_that_are_no_checkpoint_are_refused() -> None:
     for note in (b"", NOTE[:-1], sign_note(b"example.org/log\nhello\n", [LOG])):
         with pytest.raises(MalformedRecordError):
             plain.verify_checkpoint(note)
+        with pytest.raises(MalformedBundleError):
+            plain.verify_checkpoint(note, only_known=True)
 
 
 def test_the_empty_log_has_the_empty_root() -> None:

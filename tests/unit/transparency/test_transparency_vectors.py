@@ -203,8 +203,8 @@ def test_note() -> None:
 
 def test_checkpoint() -> None:
     case = load("checkpoint")
-    checkpoint = Checkpoint(origin=case["origin"], size=case["size"], root=bytes.fromhex(case["root"]))
-    signer = Ed25519NoteSigner(case["origin"], Ed25519Signer(bytes.fromhex(case["seed"])))
+    checkpoint = Checkpoint(origin=case["log"], size=case["size"], root=bytes.fromhex(case["root"]))
+    signer = Ed25519NoteSigner(case["log"], Ed25519Signer(bytes.fromhex(case["seed"])))
     assert checkpoint.text == case["text"].encode()
     assert parse_checkpoint(checkpoint.text) == checkpoint
     assert sign_checkpoint(checkpoint, [signer]) == case["note"].encode()

@@ -1,0 +1,1 @@
+"""The main job as a story: a pool is founded, works, is checked, is paid, and spends."""

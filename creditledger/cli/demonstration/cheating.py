@@ -1,0 +1,46 @@
+"""What the dishonest node of the story delivers. Source: specs/threats.md §3."""
+
+from collections.abc import Callable
+from typing import Final
+
+import numpy as np
+
+from creditledger.activations.bf16 import Float32Array, round_bf16
+from creditledger.activations.runners.degraded import degrade_model
+from creditledger.activations.runners.numerics import FUSED
+from creditledger.activations.runners.numpy_llama import NumpyLlama
+from creditledger.activations.runners.weights import LoadedModel
+
+CHEATS: Final = ("int8", "int4", "skip", "noise", "replay")
+
+Kernel = Callable[[Float32Array], Float32Array]
+"""From a prefix of bf16 values ``(T, hidden)`` to what is delivered for it."""
+
+
+def honest_kernel(model: LoadedModel, span: tuple[int, int]) -> Kernel:
+    """The declared layers, with other rounding points than the validators' yardstick."""
+    runner = NumpyLlama(model)
+    start, stop = span
+    return lambda inputs: runner.run(inputs, layer_start=start, layer_stop=stop, numerics=FUSED)
+
+
+def cheating_kernel(
+    kind: str, model: LoadedModel, span: tuple[int, int], *, earlier: Float32Array, seed: int
+) -> Kernel:
+    """A cheaper way to something that looks like the span's output.
+
+    ``int8``, ``int4``, ``skip``: a lesser model. ``noise``: rows of the right size and no meaning.
+    ``replay``: the output for ``earlier``, another prompt's inputs, whatever is asked."""
+    honest = honest_kernel(model, span)
+    if kind == "noise":
+        return lambda inputs: _noise_like(honest(inputs), seed)
+    if kind == "replay":
+        recorded = honest(earlier)
+        return lambda inputs: np.resize(recorded, inputs.shape)
+    return honest_kernel(degrade_model(model, kind, layer_start=span[0], layer_stop=span[1]), span)
+
+
+def _noise_like(outputs: Float32Array, seed: int) -> Float32Array:
+    noise = np.random.default_rng(seed).standard_normal(outputs.shape, dtype=np.float32)
+    sizes = np.linalg.norm(outputs, axis=1, keepdims=True) / np.linalg.norm(noise, axis=1, keepdims=True)
+    return round_bf16(noise * sizes)

@@ -1,0 +1,107 @@
+"""What the story came to: one JSON object, or tables and the next commands to try.
+
+Source: specs/cli.md §9."""
+
+from dataclasses import asdict
+from typing import Any
+
+import click
+
+from creditledger.cli.demonstration.story import Story
+from creditledger.cli.output import emit_rows
+from creditledger.credits import reading
+from creditledger.records.receipt import Numerics
+from creditledger.redemption.amount import format_amount
+
+
+def report(story: Story, *, seconds: float) -> dict[str, Any]:
+    """The frozen shape of ``demo --json``."""
+    job, audit = story.job, story.audit
+    return {
+        "ledger": str(story.folder),
+        "policy": str(story.folder / "policy"),
+        "model": story.model.description.digest.hex(),
+        "accounts": [
+            {
+                "name": party.name,
+                "role": party.role.value,
+                "id": party.account.hex(),
+                "key_file": str(party.file),
+            }
+            for party in story.cast.parties
+        ],
+        "bundles": story.bundles,
+        "nodes": _nodes(story),
+        "job": None
+        if job is None
+        else {
+            "exit_code": job.exit_code,
+            "gpu_ms": job.gpu_ms,
+            "held_micro": story.held_micro,
+            "captured_micro": job.captured_micro,
+            "released_micro": job.released_micro,
+        },
+        "audit": None if audit is None else {"entries": audit.entries, "ok": audit.ok},
+        "seconds": round(seconds, 1),
+    }
+
+
+def show(story: Story, told: dict[str, Any]) -> None:
+    """For a person: who earned what, what the owner bought, and what to try next."""
+    columns = ("name", "span", "receipts", "checks", "upheld", "refuted", "inconclusive")
+    rows = [{name: node[name] for name in columns} | {"credits": _credits(node)} for node in told["nodes"]]
+    emit_rows(rows, as_json=False, title="Nodes")
+    job = told["job"]
+    spent, back = (format_amount(job[name]) for name in ("captured_micro", "released_micro"))
+    click.echo(
+        f"\nnode-1's owner bought {job['gpu_ms']} ms of queue time for {spent}; {back} came back. It ran:"
+    )
+    if story.job is not None:
+        click.echo(f"  {story.job.stdout.read_text(errors='replace').strip()[:400]}")
+    click.echo(
+        f"\naudit of {told['audit']['entries']} entries: {'ok' if told['audit']['ok'] else 'FAILED'}"
+        f" ({told['seconds']} s in all)\n\nTry next:"
+    )
+    for command in _next_commands(told):
+        click.echo(f"  {command}")
+
+
+def _nodes(story: Story) -> list[dict[str, Any]]:
+    with story.ledger.read() as state:
+        return [
+            {
+                "name": node.party.name,
+                "span": list(node.span),
+                "profile": asdict(_numerics(node)),
+                "receipts": len(node.receipts),
+                "checks": standing.checks,
+                "upheld": standing.upheld,
+                "refuted": standing.refuted,
+                "inconclusive": standing.inconclusive,
+                "credits_micro": account.verified_micro,
+            }
+            for node in story.nodes
+            for standing in [reading.node_standing(state, node.party.account)]
+            if (account := reading.account_state(state, node.party.account)) is not None
+        ]
+
+
+def _numerics(node: Any) -> Numerics:
+    numerics: Numerics = node.receipts[0].numerics
+    return numerics
+
+
+def _credits(node: dict[str, Any]) -> str:
+    return format_amount(node["credits_micro"])
+
+
+def _next_commands(told: dict[str, Any]) -> list[str]:
+    ledger, policy = told["ledger"], told["policy"]
+    receipt = told["bundles"][0]["path"]
+    return [
+        f"creditledger verify {receipt} --policy {policy} --require vested",
+        f"creditledger status {ledger}",
+        f"creditledger balance {ledger} node-1",
+        f"creditledger statement {ledger} client",
+        f"creditledger audit {ledger}",
+    ]

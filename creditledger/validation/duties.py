@@ -1,0 +1,131 @@
+"""All checks that a round asks of one validator: judged span by span. Source: specs/validation.md §5."""
+
+from collections.abc import Mapping, Sequence
+from typing import TypedDict
+
+from creditledger.activations.runners.layer_runner import LayerRunner
+from creditledger.credits import reading
+from creditledger.credits.state import StateView
+from creditledger.errors import UnknownIdError
+from creditledger.minting.sealed_evidence import SketchOpening
+from creditledger.records.job import Job
+from creditledger.records.receipt import WINDOW, Receipt
+from creditledger.records.verdict import Outcome, Reason
+from creditledger.validation.judgement import Judgement, Link, judge_window
+from creditledger.validation.logged_receipts import LoggedReceipt, LoggedReceipts
+from creditledger.validation.opened_evidence import OpenedEvidence
+from creditledger.validation.span_rerun import SpanRerun
+
+NO_PROFILE = Judgement(outcome=Outcome.INCONCLUSIVE, reason=Reason.NO_PROFILE)
+
+
+class _Before(TypedDict):
+    """The window before a short one, which is judged with it."""
+
+    previous: Receipt | None
+    before: SketchOpening | None
+
+
+class DutyJudge:
+    """Judges due receipts by what the log says and the evidence shows."""
+
+    def __init__(
+        self,
+        receipts: LoggedReceipts,
+        evidence: OpenedEvidence,
+        *,
+        runners: Mapping[bytes, LayerRunner],
+        ledger_id: bytes,
+    ) -> None:
+        """``runners``: by model digest. A receipt of any other model can only be left open."""
+        self._receipts = receipts
+        self._evidence = evidence
+        self._runners = runners
+        self._ledger_id = ledger_id
+
+    def judge(self, state: StateView, due: Sequence[bytes]) -> dict[bytes, Judgement]:
+        """One judgement per receipt digest of ``due``, in that order. Each span is run once."""
+        spans: dict[tuple[bytes, int], list[LoggedReceipt]] = {}
+        for digest in due:
+            logged = self._receipts.find(state, digest, ledger_id=self._ledger_id)
+            spans.setdefault((logged.receipt.job, logged.receipt.layer_start), []).append(logged)
+        judged: dict[bytes, Judgement] = {}
+        for of_span in spans.values():
+            judged |= self._judge_span(state, of_span)
+        return {digest: judged[digest] for digest in due}
+
+    def lacks_inputs(self, state: StateView, due: Sequence[bytes]) -> bool:
+        """Whether nobody shows inputs for some window that must be run."""
+        for digest in due:
+            logged = self._receipts.find(state, digest, ledger_id=self._ledger_id)
+            if not all(self._evidence.has_inputs(one.receipt) for one in self._chain(state, logged.receipt)):
+                return True
+        return False
+
+    def _judge_span(self, state: StateView, due: Sequence[LoggedReceipt]) -> dict[bytes, Judgement]:
+        longest = max((one.receipt for one in due), key=lambda receipt: receipt.window_start)
+        job = _job(state, longest.job)
+        terms = reading.parameters_with(state, job.parameters)
+        runner = self._runners.get(longest.model)
+        if terms is None or runner is None:
+            return {one.digest: NO_PROFILE for one in due}
+        chain = self._chain(state, longest)
+        rerun = self._rerun(chain, runner)
+        by_start = {one.receipt.window_start: one for one in chain}
+        return {
+            one.digest: judge_window(
+                one.receipt,
+                rerun=rerun,
+                opening=self._evidence.sketch(one, in_force=reading.parameters_in_force(state)),
+                profile=self._evidence.profile(terms, one.receipt),
+                link=self._link(state, job, one.receipt),
+                **self._window_before(state, one.receipt, by_start),
+            )
+            for one in due
+        }
+
+    def _rerun(self, chain: Sequence[LoggedReceipt], runner: LayerRunner) -> SpanRerun:
+        receipts = [one.receipt for one in chain]
+        return SpanRerun(receipts, [self._evidence.inputs(receipt) for receipt in receipts], runner=runner)
+
+    def _chain(self, state: StateView, last: Receipt) -> list[LoggedReceipt]:
+        return self._receipts.chain(
+            state, last.job, last.layer_start, stop=last.window_start + 1, ledger_id=self._ledger_id
+        )
+
+    def _window_before(
+        self, state: StateView, receipt: Receipt, by_start: Mapping[int, LoggedReceipt]
+    ) -> _Before:
+        before = by_start.get(receipt.window_start - WINDOW)
+        if before is None or receipt.positions == WINDOW:
+            return _Before(previous=None, before=None)
+        opening = self._evidence.sketch(before, in_force=reading.parameters_in_force(state))
+        return _Before(previous=before.receipt, before=None if isinstance(opening, Reason) else opening)
+
+    def _link(self, state: StateView, job: Job, receipt: Receipt) -> Link:
+        """Boundaries with the neighbours: a contradiction is the sender's fault if it signed for it."""
+        sender = next((span for span in job.plan if span.layer_stop == receipt.layer_start), None)
+        if sender is not None:
+            delivered = self._neighbour(state, receipt, sender.layer_start)
+            is_same = delivered is None or delivered.output_root == receipt.input_root
+            if not is_same and not self._evidence.has_handover(sender, receipt):
+                return Link.UNEXPLAINED
+        own = job.span_of(receipt.layer_start)
+        received = self._neighbour(state, receipt, receipt.layer_stop)
+        is_contradicted = received is not None and received.input_root != receipt.output_root
+        if own is not None and received is not None and is_contradicted:
+            return Link.CONTRADICTS_HANDOVER if self._evidence.has_handover(own, received) else Link.AGREES
+        return Link.AGREES
+
+    def _neighbour(self, state: StateView, receipt: Receipt, layer_start: int) -> Receipt | None:
+        found = self._receipts.at(
+            state, receipt.job, layer_start, receipt.window_start, ledger_id=self._ledger_id
+        )
+        return None if found is None else found.receipt
+
+
+def _job(state: StateView, digest: bytes) -> Job:
+    job = reading.job_body(state, digest)
+    if job is None:
+        raise UnknownIdError("a receipt's job is not logged", found=digest.hex())
+    return job
