@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 from creditledger.activations.runners.layer_runner import LayerRunner
 from creditledger.credits import reading
+from creditledger.credits.context import SignatureVerifier
 from creditledger.credits.reading import MemberDuty, RoundInfo
 from creditledger.errors import CreditLedgerError, StorageError, UnknownIdError
 from creditledger.ledger.clock import system_clock
@@ -93,11 +94,13 @@ class Validator:
         clock: Callable[[], int] = system_clock,
         random_bytes: Callable[[int], bytes] = os.urandom,
         patience_ms: int = 0,
+        verifier: SignatureVerifier | None = None,
     ) -> None:
         """``source``: where the published log is read, or a `Ledger` open for writing, which is then
         published before each step and gives what else is None. ``runner``: of the pool's model, or by
         model digest. ``journal``: this key's directory. ``patience_ms``: how long after a round is
-        certified it waits for inputs that nobody shows yet.
+        certified it waits for inputs that nobody shows yet. ``verifier``: shared by parties of one process,
+        it checks each signature once.
 
         Raises StorageError, BusyError (another process has the journal), MalformedRecordError."""
         ledger = source if isinstance(source, Ledger) else None
@@ -117,7 +120,7 @@ class Validator:
         self._patience_ms = patience_ms
         self._journal_path = journal
         self._journal: Journal | None = None
-        self._replica = Replica(self._source, self._policy)
+        self._replica = Replica(self._source, self._policy, verifier=verifier)
         self._receipts = LoggedReceipts(self._source)
         self._finished_rounds = 0
         self._sent: set[bytes] = set()

@@ -15,6 +15,7 @@ from creditledger.activations.runners.numpy_llama import NumpyLlama
 from creditledger.activations.runners.weights import LoadedModel
 from creditledger.activations.sealing import AuditKey
 from creditledger.credits import reading
+from creditledger.credits.context import TransparencyVerifier
 from creditledger.ledger.ledger import Ledger
 from creditledger.minting.minter import Minter
 from creditledger.minting.work_order import WorkOrder
@@ -139,6 +140,7 @@ class WorkingPool:
         self.folder = folder
         self.model = model
         self.clock = SetClock()
+        self.verifier = TransparencyVerifier()
         self.client = ed25519("client")
         self.nodes = [ed25519("node 0"), ed25519("node 1")]
         self.ledger = Ledger.create(
@@ -184,8 +186,9 @@ class WorkingPool:
             "journal": self.folder / f"journal-{index}",
             "clock": self.clock,
             "random_bytes": CountedBytes(f"validator {index}"),
+            "verifier": self.verifier,
         }
-        return Validator(self.ledger, **(arguments | changes))
+        return Validator(changes.pop("source", self.ledger), **(arguments | changes))
 
     def minter(self, index: int, **changes: object) -> Minter:
         """Node ``index``'s minter."""

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from unit.redemption.redeeming_pool import OTHER_QUEUE, QUEUE, RedeemingPool
 
 import creditledger
 from creditledger.errors import (
@@ -35,6 +34,7 @@ from creditledger.redemption.queues.watch import Timing
 from creditledger.redemption.reconciler import Observer, Step
 from creditledger.redemption.started_jobs import Ending, Stage
 from creditledger.redemption.voucher import Voucher
+from unit.redemption.redeeming_pool import OTHER_QUEUE, QUEUE, RedeemingPool
 
 QUICK = Timing(poll_ms=10, heartbeat_ms=50, grace_ms=400, margin_ms=1_000)
 

@@ -5,13 +5,13 @@ Source: specs/records.md §1, §3."""
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from record_strategies import RECORDS, entries, fields_of, records, submissions
 
 from creditledger.errors import MalformedRecordError
 from creditledger.records import canonical
 from creditledger.records.canonical import Value
 from creditledger.records.entry import Entry, Submission
 from creditledger.records.record import Record
+from record_strategies import RECORDS, entries, fields_of, records, submissions
 
 LEDGER = b"L" * 32
 

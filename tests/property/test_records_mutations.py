@@ -10,11 +10,11 @@ import msgpack
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from record_strategies import RECORDS, entries, fields_of, submissions
 
 from creditledger.errors import MalformedRecordError
 from creditledger.records import canonical
 from creditledger.records.entry import Entry, Submission
+from record_strategies import RECORDS, entries, fields_of, submissions
 
 
 class Encoded(Protocol):

@@ -8,14 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from unit.activations.test_runner_model_files import (
-    EPSILON,
-    SHAPE,
-    THETA,
-    Tensors,
-    tiny_tensors,
-    write_safetensors_folder,
-)
 
 from creditledger.activations.bf16 import Float32Array, is_bf16_exact, round_bf16
 from creditledger.activations.runners.degraded import DEGRADED_KINDS, degrade_model
@@ -34,6 +26,14 @@ from creditledger.activations.runners.numerics import (
 from creditledger.activations.runners.numpy_llama import NumpyLlama
 from creditledger.activations.runners.weights import LoadedModel, load_model
 from creditledger.errors import ActivationError
+from unit.activations.test_runner_model_files import (
+    EPSILON,
+    SHAPE,
+    THETA,
+    Tensors,
+    tiny_tensors,
+    write_safetensors_folder,
+)
 
 TOKENS = 24
 MOSTLY_EQUAL = 0.02

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from unit.activations.test_runner_model_files import permuted
 
 from creditledger.activations.bf16 import Float32Array, round_bf16
 from creditledger.activations.runners.default_model import INSTALL_COMMAND, default_model_file
@@ -21,6 +20,7 @@ from creditledger.activations.runners.generation import generate
 from creditledger.activations.runners.numerics import HONEST_KERNELS, REFERENCE, YARDSTICK
 from creditledger.activations.runners.numpy_llama import NumpyLlama
 from creditledger.activations.runners.weights import LoadedModel, load_model
+from unit.activations.test_runner_model_files import permuted
 
 DIGEST = "18c6d68364d459aa2086f3db61fe0877b8642f5d1422d80f1e570782947036c9"
 POSITIONS = 256

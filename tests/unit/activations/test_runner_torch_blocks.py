@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from unit.activations.test_runner_model_files import SHAPE, tiny_tensors, write_safetensors_folder
 
 from creditledger.activations.bf16 import Float32Array, is_bf16_exact, round_bf16
 from creditledger.activations.runners.numpy_llama import NumpyLlama
 from creditledger.activations.runners.weights import LoadedModel, load_model
 from creditledger.errors import ActivationError, StorageError
+from unit.activations.test_runner_model_files import SHAPE, tiny_tensors, write_safetensors_folder
 
 MODULE = "creditledger.activations.runners.torch_blocks"
 

@@ -10,6 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+
+from creditledger.activations.bf16 import round_bf16
+from creditledger.activations.runners import bpe_tokenizer
+from creditledger.activations.runners.safetensors_weights import read_safetensors_header
+from creditledger.activations.runners.weights import LoadedModel, load_model
+from creditledger.errors import ActivationError, MalformedRecordError, StorageError
 from unit.activations.test_runner_model_files import (
     EPSILON,
     SHAPE,
@@ -19,12 +25,6 @@ from unit.activations.test_runner_model_files import (
     write_safetensors,
     write_safetensors_folder,
 )
-
-from creditledger.activations.bf16 import round_bf16
-from creditledger.activations.runners import bpe_tokenizer
-from creditledger.activations.runners.safetensors_weights import read_safetensors_header
-from creditledger.activations.runners.weights import LoadedModel, load_model
-from creditledger.errors import ActivationError, MalformedRecordError, StorageError
 
 
 @pytest.fixture

@@ -98,7 +98,7 @@ def test_a_delivery_accepts_up_to_its_heads_and_never_goes_backwards(pool: Pool)
     pool.submit(pool.papers.signed(pool.client, delivery(pool, job, head_of(pool, job, 512))))
     (leg,) = reading.job_legs(pool.view, digest)
     assert (leg.next_position, leg.delivered_positions, leg.ended) == (600, 512, 1)
-    assert reading.job_status(pool.view, digest).delivered == 1
+    assert reading.job_status(pool.view, digest).delivery_index == len(pool.entries) - 1
     back = delivery(pool, job, head_of(pool, job, 256))
     pool.refuse(pool.papers.signed(pool.client, back), RefusedError, "backwards")
     last = delivery(pool, job, head_of(pool, job, 600), closes=1)

@@ -7,7 +7,7 @@ import pytest
 from creditledger.credits import reading
 from creditledger.credits.duty import drawn_members
 from creditledger.credits.fold import attestations_of
-from creditledger.errors import CertificateError, RefusedError, SignatureError, UnknownIdError
+from creditledger.errors import CertificateError, ConflictError, RefusedError, SignatureError, UnknownIdError
 from creditledger.records.round import draw_seed
 from fakes.cast import fake_digest
 from fakes.pool import Pool
@@ -50,7 +50,9 @@ def test_only_the_latest_uncertified_round_is_attested() -> None:
     pool.attest(second, 0)
     pool.certify(second)
     pool.refuse(pool.papers.attestation(1, second, pool.parameters), RefusedError, "certified")
-    pool.refuse(pool.papers.certificate(second, pool.parameters, attestations_of(pool.view, 2)), RefusedError)
+    again = pool.papers.certificate(second, pool.parameters, attestations_of(pool.view, 2))
+    pool.refuse(again, ConflictError, "logged before")
+    pool.refuse(replace(again, record=replace(again.record, signers=b"\x03")), RefusedError, "certified")
 
 
 def test_an_attestation_is_by_a_member_of_the_rounds_committee() -> None:

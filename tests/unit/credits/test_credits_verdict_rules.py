@@ -74,7 +74,7 @@ def test_reveals_wait_for_all_commits_or_the_grace() -> None:
     pool.refuse(reveal, RefusedError, "not all have committed")
     case.commit(1)
     pool.submit(reveal)
-    assert reading.member_duty(pool.view, 0, case.round).revealed == 1
+    assert reading.member_duty(pool.view, 0, case.round).reveal_index == len(pool.entries) - 1
 
 
 def test_after_the_grace_a_reveal_need_not_wait_and_shuts_out_late_commits() -> None:

@@ -8,20 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ledger_pools import (
-    OPERATOR,
-    ORIGIN,
-    START_MS,
-    WITNESS,
-    FixedClock,
-    found,
-    grant,
-    pool_parameters,
-    registration,
-    signed,
-    signer,
-    working,
-)
 
 from creditledger.credits import reading
 from creditledger.errors import (
@@ -47,6 +33,20 @@ from creditledger.ledger.stored_log import StoredLog, entry_key
 from creditledger.ledger.writer import Acknowledgement
 from creditledger.records.registration import Role
 from creditledger.transparency.merkle import leaf_hash, prove_inclusion, verify_inclusion
+from ledger_pools import (
+    OPERATOR,
+    ORIGIN,
+    START_MS,
+    WITNESS,
+    FixedClock,
+    found,
+    grant,
+    pool_parameters,
+    registration,
+    signed,
+    signer,
+    working,
+)
 
 
 @pytest.fixture

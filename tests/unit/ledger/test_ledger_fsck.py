@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from ledger_pools import Work, FixedClock, found, grant, registration, working
 
 from creditledger.credits.state import StateView
 from creditledger.errors import IntegrityError, RollbackError, StorageError
@@ -14,6 +13,7 @@ from creditledger.ledger.fsck import check, fsck
 from creditledger.ledger.ledger import Ledger
 from creditledger.ledger.lmdb_store import LmdbStore
 from creditledger.ledger.stored_log import BODIES, entry_key, node_key
+from ledger_pools import FixedClock, Work, found, grant, registration, working
 
 
 @pytest.fixture(scope="module")

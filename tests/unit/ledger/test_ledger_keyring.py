@@ -6,7 +6,6 @@ import stat
 from pathlib import Path
 
 import pytest
-from ledger_pools import VALIDATOR, seed, validator_seat
 
 from creditledger.errors import KeyFormatError, RoleError, StorageError
 from creditledger.ledger.keyring import (
@@ -19,6 +18,7 @@ from creditledger.ledger.keyring import (
     save_key,
     save_public_key,
 )
+from ledger_pools import VALIDATOR, seed, validator_seat
 
 NODE = KeyFile(role=KeyRole.NODE, secret=seed("node"))
 

@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from ledger_pools import ORIGIN, START_MS, FixedClock, fill, found, registration, signer, working
 
 from creditledger.errors import BusyError, ConsistencyProofError, IntegrityError, RollbackError, StorageError
 from creditledger.ledger import publish
@@ -19,6 +18,7 @@ from creditledger.transparency.cosignature import CosignatureSigner
 from creditledger.transparency.merkle import leaf_hash, root_from_leaf_hashes
 from creditledger.transparency.quorum import PolicyWitness, WitnessGroup
 from creditledger.transparency.tile import decode_entry_bundle, tiles_for_size
+from ledger_pools import ORIGIN, START_MS, FixedClock, fill, found, registration, signer, working
 
 
 @pytest.fixture

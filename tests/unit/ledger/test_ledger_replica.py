@@ -5,7 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from ledger_pools import START_MS, FixedClock, fill, found, registration, signer, working
 
 from creditledger.credits import reading
 from creditledger.credits.state import State
@@ -27,6 +26,7 @@ from creditledger.transparency.cosignature import CosignatureSigner
 from creditledger.transparency.merkle import leaf_hash, root_from_leaf_hashes
 from creditledger.transparency.note import Ed25519NoteSigner
 from creditledger.transparency.tile import Tile, bundle_leaf_hashes, encode_entry_bundle
+from ledger_pools import START_MS, FixedClock, fill, found, registration, signer, working
 
 NOW = START_MS + 1_000
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from record_strategies import RECORDS
 
 from creditledger.errors import MalformedRecordError
 from creditledger.quantities import ZERO_DIGEST
@@ -20,6 +19,7 @@ from creditledger.records.parameters import Parameters
 from creditledger.records.receipt import ChainHead
 from creditledger.records.record import Record
 from creditledger.records.transfer import Hold, HoldPurpose
+from record_strategies import RECORDS
 
 FOLDER = Path(__file__).parents[2] / "vectors" / "records"
 OTHER = b"\x01" * 32

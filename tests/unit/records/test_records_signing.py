@@ -4,7 +4,6 @@ import hashlib
 from itertools import pairwise
 
 import pytest
-from record_strategies import RECORDS
 
 from creditledger.errors import MalformedRecordError
 from creditledger.records.kinds import Kind
@@ -13,6 +12,7 @@ from creditledger.records.registration import admission_bytes
 from creditledger.records.round import Attestation, draw_seed, round_statement
 from creditledger.records.transfer import Expire
 from creditledger.records.verdict import verdict_commitment
+from record_strategies import RECORDS
 
 LEDGERS = [hashlib.sha256(bytes([number])).digest() for number in range(3)] + [bytes(32), b"\xff" * 32]
 

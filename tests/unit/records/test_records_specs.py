@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin
 
 import pytest
-from record_strategies import MODULES, RECORDS, hints_of
 
 from creditledger import errors, quantities
 from creditledger.quantities import Octets, Unsigned
 from creditledger.records.entry import LOGGED
 from creditledger.records.record import Fields, Record
+from record_strategies import MODULES, RECORDS, hints_of
 
 SPECS = Path(__file__).parents[3] / "specs"
 RECORDS_PAGE = (SPECS / "records.md").read_text()

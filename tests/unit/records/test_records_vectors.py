@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin
 
 import pytest
-from record_strategies import RECORDS, hints_of
 
 from creditledger.quantities import Text
 from creditledger.records.entry import LOGGED, Entry, Submission
 from creditledger.records.kinds import Kind
+from record_strategies import RECORDS, hints_of
 
 FOLDER = Path(__file__).parents[2] / "vectors" / "records"
 VECTORS = {path.stem: json.loads(path.read_text()) for path in sorted(FOLDER.glob("*.json"))}

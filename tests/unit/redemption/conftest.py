@@ -1,6 +1,7 @@
 """One pool for all tests of this folder: each test holds its own credits in it."""
 
 import pytest
+
 from unit.redemption.redeeming_pool import RedeemingPool
 
 

@@ -1,0 +1,314 @@
+"""Whatever people try, in whatever order: credits are neither made nor lost, and a plain model agrees.
+
+The model keeps balances in dicts and knows nothing of the fold's code, not even the tariff."""
+
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from creditledger.credits import reading
+from creditledger.credits.account import all_accounts, check_invariant
+from creditledger.credits.fold import due_expiries, due_settlements
+from creditledger.errors import (
+    BusyError,
+    CreditLedgerError,
+    HoldClosedError,
+    HoldExpiredError,
+    InsufficientCreditError,
+    RefusedError,
+)
+from creditledger.records.entry import Submission
+from creditledger.records.verdict import Outcome, Reason
+from fakes.cast import MODEL, fake_id
+from fakes.pool import Pool
+
+LEVY_PPM = 30_000
+VESTING_ROUNDS = 2
+NAMES = ("client", "node", "queue")
+WHO = st.sampled_from(NAMES)
+AMOUNTS = st.integers(1, 400_000)
+OUTCOMES = st.lists(
+    st.sampled_from([Outcome.UPHELD, Outcome.UPHELD, Outcome.REFUTED, Outcome.INCONCLUSIVE]), min_size=1
+)
+
+
+@dataclass
+class Purse:
+    net: int = 0
+    held: int = 0
+    unvested: int = 0
+    line: int = 0
+
+
+@dataclass
+class ModelHold:
+    digest: bytes
+    holder: str
+    amount: int
+    record: object
+    expires: int
+    captured: int = 0
+    status: str = "open"
+
+
+@dataclass
+class ModelJob:
+    digest: bytes
+    hold: bytes
+    bound: int
+    windows: list[tuple[int, int, bytes]]
+    """First position, positions, receipt digest."""
+    verdicts: dict[bytes, tuple[Outcome, bool]] = field(default_factory=dict)
+    status: str = "open"
+
+
+@dataclass
+class ModelLot:
+    round: int
+    amount: int
+
+
+class Conservation(RuleBasedStateMachine):
+    """Random commands; each is predicted, tried, and compared."""
+
+    @initialize()
+    def found(self) -> None:
+        self.pool = Pool(levy_ppm=LEVY_PPM, vesting_rounds=VESTING_ROUNDS, grace_ms=1_000)
+        self.signers = {name: getattr(self.pool, name) for name in NAMES}
+        self.keys = {name: signer.public_key for name, signer in self.signers.items()}
+        self.purses = {name: Purse() for name in NAMES}
+        self.granted = self.burned = self.rounds = self.count = 0
+        self.pending: list[tuple[str, str, int]] = []
+        self.holds: list[ModelHold] = []
+        self.jobs: list[ModelJob] = []
+        self.lots: list[ModelLot] = []
+
+    def attempt(self, submission: Submission, error: type[CreditLedgerError] | None) -> bool:
+        """Whether it was accepted, which is exactly when no error was predicted."""
+        if error is None:
+            self.pool.submit(submission)
+        else:
+            self.pool.refuse(submission, error)
+        return error is None
+
+    def tag(self) -> bytes:
+        self.count += 1
+        return fake_id("tag", self.count)
+
+    def lacks(self, name: str, amount: int) -> type[CreditLedgerError] | None:
+        purse = self.purses[name]
+        return InsufficientCreditError if purse.net - amount < -purse.line else None
+
+    @rule(name=WHO, amount=AMOUNTS)
+    def grant(self, name: str, amount: int) -> None:
+        self.pool.submit(self.pool.papers.grant(self.keys[name], amount, id=self.tag()))
+        self.pending.append(("grant", name, amount))
+
+    @rule(name=WHO, limit=st.integers(0, 200_000))
+    def credit_line(self, name: str, limit: int) -> None:
+        self.pool.submit(self.pool.papers.credit_line(self.keys[name], limit, id=self.tag()))
+        self.pending.append(("line", name, limit))
+
+    @rule(amount=st.integers(1, 30_000))
+    def slash(self, amount: int) -> None:
+        self.pool.submit(self.pool.papers.slash(self.keys["node"], amount, id=self.tag()))
+        self.pending.append(("slash", "node", amount))
+
+    @rule(payer=WHO, payee=WHO, amount=AMOUNTS)
+    def transfer(self, payer: str, payee: str, amount: int) -> None:
+        if payer == payee:
+            return
+        paper = self.pool.papers.transfer(self.signers[payer], self.keys[payee], amount, id=self.tag())
+        if self.attempt(paper, self.lacks(payer, amount)):
+            self.purses[payer].net -= amount
+            self.purses[payee].net += amount
+
+    @rule(holder=WHO, duration_ms=st.integers(100, 30_000))
+    def hold(self, holder: str, duration_ms: int) -> None:
+        expires = self.pool.now + 10_000
+        paper = self.pool.papers.voucher_hold(
+            self.signers[holder],
+            self.keys["queue"],
+            tag=self.tag(),
+            duration_ms=duration_ms,
+            expires_unix_ms=expires,
+        )
+        amount = duration_ms * 10_000 // 1_000
+        if self.attempt(paper, self.lacks(holder, amount)):
+            self.purses[holder].net -= amount
+            self.purses[holder].held += amount
+            digest = paper.record.digest(self.pool.ledger_id)
+            self.holds.append(ModelHold(digest, holder, amount, paper.record, expires))
+
+    @precondition(lambda self: self.holds)
+    @rule(pick=st.integers(0, 50), share=st.integers(0, 110))
+    def capture(self, pick: int, share: int) -> None:
+        hold = self.holds[pick % len(self.holds)]
+        gpu_ms = hold.amount // 10 * share // 100
+        amount = gpu_ms * 10_000 // 1_000
+        paper = self.pool.papers.capture(self.signers["queue"], hold.record, gpu_ms, tag=self.tag())
+        if hold.status != "open":
+            self.attempt(paper, HoldClosedError)
+        elif self.pool.now >= hold.expires:
+            self.attempt(paper, HoldExpiredError)
+        elif amount <= hold.amount:
+            self.pool.submit(paper)
+            levy = amount * LEVY_PPM // 10**6
+            self.purses[hold.holder].held -= amount
+            self.purses["queue"].net += amount - levy
+            self.burned += levy
+            hold.captured, hold.status = amount, "captured"
+
+    @precondition(lambda self: self.holds)
+    @rule(pick=st.integers(0, 50))
+    def release(self, pick: int) -> None:
+        hold = self.holds[pick % len(self.holds)]
+        paper = self.pool.papers.release(self.signers["queue"], hold.digest, tag=self.tag())
+        if self.attempt(paper, HoldClosedError if hold.status == "ended" else None):
+            self.give_back(hold)
+
+    def give_back(self, hold: ModelHold) -> None:
+        self.purses[hold.holder].held -= hold.amount - hold.captured
+        self.purses[hold.holder].net += hold.amount - hold.captured
+        hold.status = "ended"
+
+    @rule(step_ms=st.integers(1, 6_000))
+    def wait(self, step_ms: int) -> None:
+        self.pool.now += step_ms
+
+    @rule()
+    def expire_what_is_due(self) -> None:
+        due = {
+            hold.digest
+            for hold in self.holds
+            if hold.status != "ended" and self.pool.now >= hold.expires + 1_000
+        }
+        assert set(due_expiries(self.pool.view, self.pool.now)) == due
+        for hold in self.holds:
+            if hold.digest in due:
+                self.pool.submit(self.pool.papers.expire(hold.digest))
+                self.give_back(hold)
+            elif hold.status == "open":
+                self.attempt(self.pool.papers.expire(hold.digest), RefusedError)
+
+    @rule(bound=st.integers(20_000, 300_000), positions=st.sampled_from([1, 256, 300, 700]))
+    def order(self, bound: int, positions: int) -> None:
+        papers, expires = self.pool.papers, self.pool.now + 10**9
+        ordered = papers.job(
+            self.pool.client,
+            [self.keys["node"]],
+            parameters=self.pool.parameters_digest,
+            tag=self.tag(),
+            max_price_micro=bound,
+            expires_unix_ms=expires,
+        )
+        self.pool.submit(ordered)
+        held = papers.job_hold(self.pool.client, ordered.record)
+        if not self.attempt(held, self.lacks("client", bound)):
+            return
+        self.purses["client"].net -= bound
+        self.purses["client"].held += bound
+        (chain,) = self.pool.work(ordered.record, positions)
+        self.pool.deliver([chain])
+        ledger_id = self.pool.ledger_id
+        windows = [(r.window_start, r.positions, r.digest(ledger_id)) for r in chain]
+        self.jobs.append(
+            ModelJob(ordered.record.digest(ledger_id), held.record.digest(ledger_id), bound, windows)
+        )
+
+    @rule(outcomes=OUTCOMES, is_hidden=st.booleans())
+    def certify(self, outcomes: list[Outcome], is_hidden: bool) -> None:
+        """A round, its certificate and effects, and the verdicts on everything it covered."""
+        number = self.pool.run_round().number
+        self.rounds = number
+        for kind, name, amount in self.pending:
+            self.take_effect(kind, name, amount)
+        self.pending = []
+        self.vest(number)
+        due = reading.duties_of(self.pool.view, 0, number)
+        chosen = {digest: outcomes[at % len(outcomes)] for at, digest in enumerate(due)}
+        reason = Reason.NO_DATA if is_hidden else Reason.MATCH
+        self.pool.check_round(number, outcomes=chosen, reason=reason)
+        for job in self.jobs:
+            for _, _, digest in job.windows:
+                if digest in chosen:
+                    job.verdicts[digest] = (chosen[digest], is_hidden)
+
+    def take_effect(self, kind: str, name: str, amount: int) -> None:
+        if kind == "grant":
+            self.purses[name].net += amount
+            self.granted += amount
+        elif kind == "line":
+            self.purses[name].line = amount
+        else:
+            for lot in sorted(self.lots, key=lambda lot: -lot.round):
+                taken = min(amount, lot.amount)
+                lot.amount -= taken
+                amount -= taken
+                self.purses[name].unvested -= taken
+                self.burned += taken
+
+    def vest(self, number: int) -> None:
+        for lot in [lot for lot in self.lots if number >= lot.round + VESTING_ROUNDS]:
+            self.purses["node"].unvested -= lot.amount
+            self.purses["node"].net += lot.amount
+            self.lots.remove(lot)
+
+    @precondition(lambda self: self.jobs)
+    @rule(pick=st.integers(0, 50))
+    def settle(self, pick: int) -> None:
+        job = self.jobs[pick % len(self.jobs)]
+        is_due = job.status == "open" and len(job.verdicts) == len(job.windows)
+        assert (job.digest in due_settlements(self.pool.view, self.pool.now)) == is_due
+        body = reading.job_body(self.pool.view, job.digest)
+        assert body is not None
+        if not is_due:
+            error = HoldClosedError if job.status == "settled" else BusyError
+            with pytest.raises(error):
+                self.pool.settle(body)
+            return
+        self.pool.settle(body)
+        job.status = "settled"
+        self.pay(job)
+
+    def pay(self, job: ModelJob) -> None:
+        is_burned = all(hidden for _, hidden in job.verdicts.values())
+        paid = [w for w in job.windows if is_burned or job.verdicts[w[2]][0] == Outcome.UPHELD]
+        flops = sum(
+            MODEL.layers * self.position_flops(p) for first, n, _ in paid for p in range(first, first + n)
+        )
+        amount = min(flops * MODEL.micro_per_tflop // 10**12, job.bound)
+        levy = 0 if is_burned else amount * LEVY_PPM // 10**6
+        self.purses["client"].held -= job.bound
+        self.purses["client"].net += job.bound - amount
+        self.burned += amount if is_burned else levy
+        if not is_burned:
+            self.purses["node"].unvested += amount - levy
+            self.lots.append(ModelLot(self.rounds, amount - levy))
+
+    @staticmethod
+    def position_flops(position: int) -> int:
+        width = MODEL.heads * MODEL.head_dim
+        projections = 2 * MODEL.hidden * width + 2 * MODEL.hidden * MODEL.kv_heads * MODEL.head_dim
+        return 2 * (projections + 3 * MODEL.hidden * MODEL.ff) + 4 * width * (position + 1)
+
+    @invariant()
+    def credits_are_conserved_and_as_modelled(self) -> None:
+        if not hasattr(self, "pool"):
+            return
+        totals = check_invariant(self.pool.view)
+        assert (totals.granted_micro, totals.burned_micro) == (self.granted, self.burned)
+        for account in all_accounts(self.pool.view):
+            purse = self.purses.get(account.name, Purse())
+            assert account.available_micro == max(purse.net, 0), account.name
+            assert account.overdrawn_micro == max(-purse.net, 0), account.name
+            assert account.held_micro == purse.held, account.name
+            assert account.unvested_micro == purse.unvested, account.name
+            assert account.credit_line_micro == purse.line, account.name
+
+
+TestConservation = Conservation.TestCase
+TestConservation.settings = settings(max_examples=30, stateful_step_count=30, deadline=None)
