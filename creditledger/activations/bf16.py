@@ -1,7 +1,7 @@
 """bfloat16 without a bfloat16 type: float32 arrays whose values bf16 can hold, and their bits.
 
 bf16 is the upper half of a float32; rounding is to nearest, ties to even, like the hardware's.
-Source: specs/activations.md §2.
+Source: specs/model.md §1.
 """
 
 from typing import Final

@@ -1,15 +1,15 @@
 """Which model: its shape, its constants, and one digest over its weights.
 
-Source: specs/activations.md §3.
+Source: specs/model.md §2.
 """
 
-import hashlib
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 
 from creditledger.errors import MalformedRecordError
 from creditledger.quantities import Digest
+from creditledger.transparency.merkle import leaf_hash, root_from_leaf_hashes
 
 TensorEntry = tuple[str, str, tuple[int, ...], bytes]
 """Name, dtype, shape and SHA-256 of the little-endian row-major bytes of one tensor."""
@@ -76,7 +76,7 @@ def model_digest(tensors: Iterable[TensorEntry]) -> Digest:
 
     and is hashed as ``SHA-256(0x00 || data)``; a node is ``SHA-256(0x01 || left || right)``; names
     sort by bytes. Raises MalformedRecordError for no tensors, a repeated name or a field out of
-    range. Source: specs/activations.md §3."""
+    range. Source: specs/model.md §2."""
     leaves = sorted((_name_bytes(entry[0]), _leaf(*entry)) for entry in tensors)
     names = [name for name, _ in leaves]
     if not leaves or len(set(names)) != len(names):
@@ -85,7 +85,7 @@ def model_digest(tensors: Iterable[TensorEntry]) -> Digest:
             expected="at least one tensor, every name once",
             found=f"{len(names)} tensors, {len(set(names))} names",
         )
-    return _root([hashlib.sha256(b"\x00" + data).digest() for _, data in leaves])
+    return root_from_leaf_hashes(leaf_hash(data) for _, data in leaves)
 
 
 def _name_bytes(name: str) -> bytes:
@@ -106,11 +106,3 @@ def _leaf(name: str, dtype: str, shape: tuple[int, ...], sha256: bytes) -> bytes
     named = _name_bytes(name)
     head = struct.pack("<H", len(named)) + named + struct.pack("<B", len(dtype)) + dtype.encode()
     return head + struct.pack(f"<B{len(shape)}Q", len(shape), *shape) + sha256
-
-
-def _root(hashes: list[bytes]) -> bytes:
-    """RFC 6962 §2.1 over leaf hashes: the left subtree is the largest full one that is not all."""
-    if len(hashes) == 1:
-        return hashes[0]
-    split = 1 << ((len(hashes) - 1).bit_length() - 1)
-    return hashlib.sha256(b"\x01" + _root(hashes[:split]) + _root(hashes[split:])).digest()

@@ -1,12 +1,13 @@
-"""`key new` and `key show`. Source: specs/cli.md §3."""
+"""`key new` and `key show`. Source: specs/cli.md §4."""
 
 import os
 from pathlib import Path
 
 import click
 
-from creditledger.cli.options import json_option
+from creditledger.cli.options import INPUT_FILE, json_option
 from creditledger.cli.output import emit
+from creditledger.errors import StorageError
 
 
 @click.group()
@@ -27,6 +28,9 @@ def new(file: Path, role: str, as_json: bool) -> None:
     """Write a new private key to FILE, mode 0600, and its public side to FILE.pub."""
     from creditledger.ledger.keyring import KeyFile, KeyRole, save_key, save_public_key
 
+    for path in (file, public_path(file)):
+        if path.exists():
+            raise StorageError("key file exists", expected="a new path", found=str(path)[-100:])
     made = KeyFile.new(KeyRole(role), random_bytes=os.urandom)
     public = made.public()
     save_key(file, made)
@@ -38,7 +42,7 @@ def new(file: Path, role: str, as_json: bool) -> None:
 
 
 @key.command("show")
-@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.argument("file", type=INPUT_FILE)
 @json_option
 def show(file: Path, as_json: bool) -> None:
     """Print what others may know of the key in FILE: never the secret."""

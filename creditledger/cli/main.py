@@ -3,43 +3,48 @@
 Source: specs/cli.md §1."""
 
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any, Final
 
 import click
 
+from creditledger import __version__
 from creditledger.cli.output import fail
 from creditledger.errors import CreditLedgerError, StorageError
 
 VERBS: Final = {
     "demo": "demo",
     "init": "pool",
+    "key": "keys",
     "register": "pool",
     "grant": "pool",
-    "key": "keys",
     "append": "log",
-    "status": "log",
-    "checkpoint": "log",
-    "audit": "log",
-    "fsck": "log",
-    "balance": "accounts",
-    "statement": "accounts",
-    "transfer": "accounts",
     "order": "work",
     "confirm": "work",
+    "status": "log",
+    "checkpoint": "log",
+    "balance": "accounts",
+    "statement": "accounts",
     "prove": "proofs",
     "verify": "proofs",
+    "audit": "log",
+    "fsck": "log",
     "quote": "spending",
     "hold": "spending",
     "capture": "spending",
     "release": "spending",
-    "run": "spending",
-    "validate": "checks",
-    "compare": "checks",
+    "transfer": "spending",
+    "run": "queues",
+    "validate": "validators",
+    "compare": "kernels",
     "doctor": "doctor",
 }
 """Each verb and the module of this package that holds it: loaded only when it is called."""
+
+INTERRUPTED: Final = 130
+OUR_BUG: Final = 70
 
 
 class Verbs(click.Group):
@@ -60,40 +65,61 @@ class Verbs(click.Group):
 
 
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(package_name="creditledger", message="%(version)s")
+@click.version_option(__version__, message="%(version)s")
 def creditledger() -> None:
     """Compute credits: mint receipts for model layers, verify them offline, redeem them for GPU time."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run one verb and exit with the code of DESIGN's table. Source: specs/cli.md §1."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    sys.exit(run(given))
+    """Run one verb and exit with the code of specs/cli.md §1."""
+    exit_code = run(list(sys.argv[1:] if arguments is None else arguments))
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Nobody reads on; the interpreter must not complain about it once more as it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        exit_code = exit_code or StorageError.exit_code
+    sys.exit(exit_code)
 
 
 def run(arguments: Sequence[str]) -> int:
     """Run one verb; the exit code. Errors become one line on stderr, or JSON on stdout with --json."""
-    as_json = "--json" in arguments
+    as_json = wants_json(arguments)
     try:
         answer: Any = creditledger.main(args=list(arguments), prog_name="creditledger", standalone_mode=False)
     except click.exceptions.Exit as leaving:
         return leaving.exit_code
     except click.Abort:
-        return fail("Interrupted", "stopped by the user", exit_code=130, as_json=as_json)
+        return fail("Interrupted", "stopped by the user", exit_code=INTERRUPTED, as_json=as_json)
     except click.ClickException as error:
         return fail("UsageError", error.format_message(), exit_code=2, as_json=as_json)
     except CreditLedgerError as error:
-        return fail(
-            type(error).__name__,
-            str(error),
-            expected=error.expected,
-            found=error.found,
-            exit_code=error.exit_code,
-            as_json=as_json,
-        )
+        return fail_with(error, as_json=as_json)
     except OSError as error:
         return fail("StorageError", _os_message(error), exit_code=StorageError.exit_code, as_json=as_json)
+    except Exception as error:
+        # Never exit code 1: that would say "verification failed" of a record that was not even looked at.
+        message = f"a bug in creditledger: {type(error).__name__}: {error}"
+        return fail("InternalError", message, exit_code=OUR_BUG, as_json=as_json)
     return answer if isinstance(answer, int) else 0
+
+
+def wants_json(arguments: Sequence[str]) -> bool:
+    """Whether ``--json`` is among our own arguments: what follows ``--`` is somebody else's."""
+    own = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    return "--json" in own
+
+
+def fail_with(error: CreditLedgerError, *, as_json: bool) -> int:
+    """Report a typed error; its exit code."""
+    return fail(
+        type(error).__name__,
+        str(error),
+        expected=error.expected,
+        found=error.found,
+        exit_code=error.exit_code,
+        as_json=as_json,
+    )
 
 
 def _os_message(error: OSError) -> str:

@@ -1,58 +1,90 @@
 """Arguments and options that several verbs share. Source: specs/cli.md §1."""
 
+import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 
-from creditledger.errors import MalformedRecordError, UnknownIdError
+from creditledger.errors import AmountError, MalformedRecordError, StorageError
+
+Converter = Callable[[click.Context, click.Parameter, Any], Any]
+
+INPUT_FILE: Final = click.Path(path_type=Path, exists=True, dir_okay=False, readable=False)
+OUTPUT_FILE: Final = click.Path(path_type=Path, dir_okay=False)
+_NEGATIVE: Final = re.compile(r"-[0-9]")
+
+
+class AmountCommand(click.Command):
+    """A verb with an amount among its arguments: ``-5`` is a bad amount, not an unknown option."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """As usual. Raises AmountError for what can only be a negative amount."""
+        for given in args[: args.index("--")] if "--" in args else args:
+            if _NEGATIVE.match(given):
+                raise AmountError("amount is negative", expected="0 or more", found=ascii(given)[:60])
+        return super().parse_args(ctx, args)
+
+
+def hex_id(length: int) -> Converter:
+    """Converts ``2 * length`` lower-case hex digits to bytes."""
+
+    def convert(ctx: click.Context, param: click.Parameter, value: str | None) -> bytes | None:
+        if value is None:
+            return None
+        if len(value) != 2 * length or set(value) - set("0123456789abcdef"):
+            raise click.BadParameter(f"expected {2 * length} lower-case hex digits", ctx=ctx, param=param)
+        return bytes.fromhex(value)
+
+    return convert
+
+
+def amount(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
+    """Converts ``2500000``, ``2.5credits`` or ``500gpu-h``. Raises MalformedRecordError, AmountError."""
+    from creditledger.redemption.amount import parse_amount
+
+    return None if value is None else parse_amount(value)
+
+
+def _ledger_directory(ctx: click.Context, param: click.Parameter, value: str) -> Path:
+    if value.startswith(("http://", "https://")):
+        raise click.BadParameter("ledgers at a URL cannot be reached yet: name a directory", ctx, param)
+    path = Path(value)
+    # The head outlives the store: where it stands alone, a ledger was damaged, which is no bad argument.
+    if not any((path / name).exists() for name in ("store", "head", "public")):
+        raise click.BadParameter(f"there is no ledger in {value[:200]!r}", ctx, param)
+    return path
+
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Answer with JSON on stdout.")
-ledger_argument = click.argument("ledger", type=click.Path(path_type=Path))
-key_option = click.option(
-    "--key", "key_path", required=True, type=click.Path(path_type=Path, dir_okay=False), help="Key file."
+ledger_argument = click.argument("ledger", callback=_ledger_directory)
+key_option = click.option("--key", "key_path", required=True, type=INPUT_FILE, help="Key file that signs.")
+id_option = click.option(
+    "--id",
+    "given_id",
+    metavar="HEX",
+    callback=hex_id(16),
+    help="Id of the record, 32 hex digits: the same again is a success. Else a new one.",
 )
 
 
-class HexId(click.ParamType[bytes]):
-    """An id of a fixed length as lower-case hex."""
+def read_input(path: Path, *, most: int) -> bytes:
+    """The bytes of a small input file. Missing: usage; longer than ``most``: malformed.
 
-    name = "hex"
-
-    def __init__(self, length: int) -> None:
-        self.length = length
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> bytes:
-        """The id's bytes, or a usage error."""
-        if isinstance(value, bytes):
-            return value
-        text = str(value)
-        if len(text) != 2 * self.length or set(text) - set("0123456789abcdef"):
-            self.fail(f"expected {2 * self.length} lower-case hex digits", param, ctx)
-        return bytes.fromhex(text)
-
-
-def id_option(length: int = 16) -> Any:
-    """``--id HEX``: the record's id, so that a repeat is recognised."""
-    return click.option(
-        "--id", "given_id", type=HexId(length), help="Id of the record (hex); else a new one."
-    )
-
-
-def read_file(path: Path, *, most: int) -> bytes:
-    """The bytes of a small input file. Missing: usage; longer than ``most``: malformed."""
-    try:
-        with path.open("rb") as file:
-            content = file.read(most + 1)
-    except (FileNotFoundError, IsADirectoryError):
-        raise click.UsageError(f"no such file: {path}") from None
+    Raises UsageError, MalformedRecordError, StorageError."""
+    content = read_start(path, most=most + 1)
     if len(content) > most:
         raise MalformedRecordError(f"{path} is too long", expected=f"at most {most} bytes")
     return content
 
 
-def require_known(found: Any, what: str, name: str) -> Any:
-    """``found``, or UnknownIdError naming what was looked for."""
-    if found is None:
-        raise UnknownIdError(f"no {what} is known as {name[:80]}")
-    return found
+def read_start(path: Path, *, most: int) -> bytes:
+    """The first ``most`` bytes of an input file. Raises UsageError if there is none, StorageError."""
+    try:
+        with path.open("rb") as file:
+            return file.read(most)
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+        raise click.UsageError(f"no such file: {path}") from None
+    except OSError as error:
+        raise StorageError(f"{path}: {error.strerror}") from error

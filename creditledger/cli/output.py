@@ -1,4 +1,4 @@
-"""How the verbs speak: results on stdout, errors and progress on stderr. Source: specs/cli.md §2."""
+"""How the verbs speak: results on stdout, errors and progress on stderr. Source: specs/cli.md §1."""
 
 import json
 import sys
@@ -16,18 +16,22 @@ Answer = Mapping[str, Any]
 def emit(answer: Answer, *, as_json: bool) -> None:
     """One JSON object, or one ``name: value`` line per field. Bytes are shown as hex."""
     if as_json:
-        click.echo(json.dumps(plain(answer), separators=(",", ":")))
+        click.echo(as_line(answer))
         return
-    width = max((len(name) for name in answer), default=0)
     for name, value in answer.items():
-        click.echo(f"{name.replace('_', ' '):<{width}}  {_shown(plain(value))}")
+        click.echo(f"{name.replace('_', ' ')}: {_shown(plain(value))}")
+
+
+def as_line(answer: Answer) -> str:
+    """One JSON object on one line. Raises ValueError for a number that JSON has no word for."""
+    return json.dumps(plain(answer), separators=(",", ":"), allow_nan=False)
 
 
 def emit_rows(rows: Sequence[Answer], *, as_json: bool, title: str) -> None:
     """JSON lines, or one table."""
     if as_json:
         for row in rows:
-            click.echo(json.dumps(plain(row), separators=(",", ":")))
+            click.echo(as_line(row))
         return
     if not rows:
         click.echo(f"{title}: none")
@@ -60,7 +64,7 @@ def fail(
             "found": _one_line(found),
             "exit": exit_code,
         }
-        click.echo(json.dumps(answer, separators=(",", ":")))
+        click.echo(as_line(answer))
     else:
         details = [f"expected {expected}"] if expected else []
         details += [f"found {found}"] if found else []
@@ -84,11 +88,17 @@ def plain(value: Any) -> Any:
 
 
 def _shown(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, list | dict):
         return json.dumps(value)
-    return "-" if value is None else str(value)
+    return "-" if value is None else _printable(str(value))
 
 
 def _one_line(text: str) -> str:
+    return _printable(text)[:LINE_MAX]
+
+
+def _printable(text: str) -> str:
     # Control characters would let a hostile file write lines of its own into somebody's terminal.
-    return "".join(c if c.isprintable() else " " for c in text)[:LINE_MAX]
+    return "".join(c if c.isprintable() else " " for c in text)

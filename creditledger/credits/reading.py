@@ -1,6 +1,6 @@
 """Read access for edges: what a state says, without changing it. Takes any `StateView`.
 
-Source: specs/credits.md §10."""
+Source: specs/credits.md §2."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""Submissions as a stream of frames, each answered once it is durable. Source: specs/ledger.md §7."""
+"""Submissions as a stream of frames, each answered once it is durable. Source: specs/ledger.md §11."""
 
 import os
 import select
@@ -34,7 +34,7 @@ def append_frames(ledger: Submitting, stream: Stream, write_line: Callable[[str]
     ``ACK <index> <leaf hash hex>`` for a durable record, a repeat's with its first index, and
     ``REFUSED <ordinal> <error name>`` for one that is not logged, counting frames from 0.
     ``write_line`` must flush. Returns 0; 6 if any frame was refused; 2 if the last frame is torn or
-    one is too long, which ends the stream. Storage errors pass through. Source: specs/ledger.md §7."""
+    one is too long, which ends the stream. Storage errors pass through. Source: specs/ledger.md §11."""
     frames = _Frames(stream)
     ordinal, refused = 0, False
     for group in frames.groups():

@@ -85,7 +85,9 @@ def test_deleting_what_is_not_there_is_no_error(store: Store) -> None:
     assert rows(store) == []
 
 
-@pytest.mark.parametrize(("size", "fits"), [(1, True), (KEY_BYTES_MAX, True), (0, False), (KEY_BYTES_MAX + 1, False)])
+@pytest.mark.parametrize(
+    ("size", "fits"), [(1, True), (KEY_BYTES_MAX, True), (0, False), (KEY_BYTES_MAX + 1, False)]
+)
 def test_keys_have_a_length_that_every_store_takes(store: Store, size: int, fits: bool) -> None:
     key = b"k" * size
     if fits:

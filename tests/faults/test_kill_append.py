@@ -82,6 +82,7 @@ def _feed(lives: "subprocess.Popen[bytes]", frames: list[bytes], seed: int) -> N
             lives.stdin.write(b"".join(rest[:burst]))
             lives.stdin.flush()
             del rest[:burst]
+            time.sleep(0.001 * chance.randrange(3))
     lives.wait()
     with contextlib.suppress(BrokenPipeError):
         lives.stdin.close()

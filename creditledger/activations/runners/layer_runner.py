@@ -1,6 +1,6 @@
 """What a validator needs of a model: the same span twice, exactly and as bf16 would.
 
-Source: specs/activations.md §5.
+Source: specs/model.md §3.
 """
 
 from typing import Protocol

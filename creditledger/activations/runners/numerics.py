@@ -1,6 +1,6 @@
 """Where a kernel rounds to bf16: the one thing in which honest kernels differ.
 
-All accumulate in float32. Source: specs/activations.md §5.
+All accumulate in float32. Source: specs/model.md §3.
 """
 
 from dataclasses import dataclass, replace

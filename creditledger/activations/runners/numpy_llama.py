@@ -1,7 +1,7 @@
 """Llama-family decoder layers in numpy, under any `Numerics`.
 
 RMSNorm, rotary grouped-query causal attention and SwiGLU, each added to the residual stream.
-Products are float32 BLAS; what a kernel rounds is rounded in place. Source: specs/activations.md §5.
+Products are float32 BLAS; what a kernel rounds is rounded in place. Source: specs/model.md §3.
 """
 
 from itertools import pairwise

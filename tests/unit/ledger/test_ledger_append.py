@@ -81,9 +81,7 @@ def test_an_acknowledged_record_is_there_after_reopening(ledger: Ledger) -> None
     with again.snapshot() as snapshot:
         log = snapshot.log
         proof = prove_inclusion(log.node, index=1, size=log.size)
-        verify_inclusion(
-            leaf=acknowledgement.leaf_hash, index=1, size=log.size, proof=proof, root=log.root
-        )
+        verify_inclusion(leaf=acknowledgement.leaf_hash, index=1, size=log.size, proof=proof, root=log.root)
     again.close()
 
 
@@ -98,7 +96,10 @@ def test_a_repeat_answers_with_its_first_index(ledger: Ledger) -> None:
 def test_a_repeat_within_a_group_is_logged_once(ledger: Ledger) -> None:
     one = registration(ledger.id, "alice")
     outcomes = ledger.submit([one, one])
-    assert [(o.index, o.repeated) for o in outcomes if isinstance(o, Acknowledgement)] == [(1, False), (1, True)]
+    assert [(o.index, o.repeated) for o in outcomes if isinstance(o, Acknowledgement)] == [
+        (1, False),
+        (1, True),
+    ]
     assert ledger.size == 2
 
 

@@ -97,7 +97,9 @@ def test_a_torn_last_frame_is_a_fault_of_the_caller(ledger: Ledger, cut: int) ->
 def test_a_frame_has_at_most_4_mib(ledger: Ledger, size: int, code: int) -> None:
     found_code, lines = feed(ledger, alice(ledger) + frame(bytes(size)) + alice(ledger, "bob"))
     assert found_code == code
-    expected = [ack(ledger, 1), "REFUSED 1 MalformedRecordError", ack(ledger, 2)] if code == 6 else [ack(ledger, 1)]
+    expected = (
+        [ack(ledger, 1), "REFUSED 1 MalformedRecordError", ack(ledger, 2)] if code == 6 else [ack(ledger, 1)]
+    )
     assert lines == expected
 
 

@@ -53,7 +53,9 @@ def flip(key: bytes) -> Callable[[StateView], None]:
 
 
 def test_a_whole_ledger_is_whole_and_stays_so(whole: Path) -> None:
-    before = {file: file.read_bytes() for file in whole.rglob("*") if file.is_file() and file.name != "lock.mdb"}
+    before = {
+        file: file.read_bytes() for file in whole.rglob("*") if file.is_file() and file.name != "lock.mdb"
+    }
     report = fsck(whole)
     assert (report.ok, report.problem) == (True, "")
     assert report.entries > 256
@@ -84,9 +86,7 @@ def first(prefix: bytes) -> Callable[[StateView], bytes]:
         (lambda view: view.delete(first(b"sm/consumed")(view)), "consumed"),
     ],
 )
-def test_a_changed_row_is_found_and_named(
-    copy: Path, edit: Callable[[StateView], None], named: str
-) -> None:
+def test_a_changed_row_is_found_and_named(copy: Path, edit: Callable[[StateView], None], named: str) -> None:
     """These rows carry fresh checksums: only log and fold tell that they are wrong."""
     change(copy, edit)
     with pytest.raises(IntegrityError) as caught:

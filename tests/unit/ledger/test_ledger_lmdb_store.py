@@ -255,7 +255,9 @@ def test_creation_fails_over_what_exists_and_leaves_no_trace(tmp_path: Path) -> 
     assert [path.name for path in tmp_path.iterdir()] == ["store"]
 
 
-def test_a_creation_that_stops_halfway_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_creation_that_stops_halfway_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(lmdb_store, "sync_directory", lambda path: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         LmdbStore.create(tmp_path / "store")

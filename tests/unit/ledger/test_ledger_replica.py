@@ -91,7 +91,14 @@ def test_the_first_lie_is_refused_and_the_truth_before_it_kept(ledger: Ledger) -
     assert replica.size == 300
 
 
-PATHS = ["tile/0/000", "tile/0/001", "tile/0/002.p/3", "tile/1/000.p/2", "tile/entries/000", "tile/entries/002.p/3"]
+PATHS = [
+    "tile/0/000",
+    "tile/0/001",
+    "tile/0/002.p/3",
+    "tile/1/000.p/2",
+    "tile/entries/000",
+    "tile/entries/002.p/3",
+]
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -250,6 +257,8 @@ def _forge(ledger: Ledger, change: Callable[[list[bytes]], list[bytes]]) -> None
     root = root_from_leaf_hashes(leaf_hash(entry) for entry in entries)
     checkpoint = Checkpoint(origin=ledger.origin, size=len(entries), root=root)
     note = sign_checkpoint(checkpoint, [Ed25519NoteSigner(ledger.origin, signer("operator"))])
-    cosigned = CosignatureSigner("local", signer("witness")).cosign(checkpoint.text, timestamp=START_MS // 1_000)
+    cosigned = CosignatureSigner("local", signer("witness")).cosign(
+        checkpoint.text, timestamp=START_MS // 1_000
+    )
     (public / "checkpoint").write_bytes(note + cosigned.line)
     assert parse_checkpoint_note(note) == checkpoint

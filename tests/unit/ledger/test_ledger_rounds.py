@@ -115,7 +115,9 @@ def test_local_validators_are_the_members_whose_keys_are_here(ledger: Ledger) ->
     stranger = replace(VALIDATOR, secret=bytes(31) + b"\x05")
     save_key(ledger.directory.keys / "validator-1.key", stranger)
     found_signers = ledger.local_validators()
-    assert {index: signer.public_key for index, signer in found_signers.items()} == {0: VALIDATOR.bls().public_key}
+    assert {index: signer.public_key for index, signer in found_signers.items()} == {
+        0: VALIDATOR.bls().public_key
+    }
 
 
 def test_a_changed_committee_is_what_readers_are_told_to_trust(ledger: Ledger) -> None:

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import textwrap
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -126,14 +127,7 @@ def test_what_is_no_task_is_refused(content: bytes) -> None:
 def test_a_supervisor_whose_stdin_ends_early_starts_nothing(tmp_path: Path) -> None:
     claimed(tmp_path)
     half = task(tmp_path).encode()[:-1]
-    root = Path(__file__).resolve().parents[3]
-    subprocess.run(
-        [sys.executable, "-m", "creditledger.redemption.queues.supervisor"],
-        input=half,
-        env={**os.environ, "PYTHONPATH": str(root)},
-        check=True,
-        timeout=60,
-    )
+    python(["-m", "creditledger.redemption.queues.supervisor"], half)
     assert not (tmp_path / "stdout").exists()
     assert StartedJobs(tmp_path / "started.sqlite").require(bytes.fromhex("ab" * 32)).stage is Stage.INTENT
 
@@ -149,10 +143,26 @@ def test_a_supervisor_that_comes_too_late_starts_nothing(tmp_path: Path) -> None
 
 def test_time_is_counted_on_the_clock_that_is_given(tmp_path: Path) -> None:
     """The supervisor's clock is an argument; the wall clock plays no part in the charge."""
-    ticks = iter(range(1_000, 10**9, 1_234))
     jobs = claimed(tmp_path)
-    Supervision(task(tmp_path), jobs, monotonic_ms=lambda: next(ticks)).run()
+    program = """
+        import sys
+        from pathlib import Path
+        from creditledger.redemption.queues.supervisor import Supervision, Task
+        from creditledger.redemption.started_jobs import StartedJobs
+
+        ticks = iter(range(1_000, 10**9, 1_234))
+        task = Task.decode(sys.stdin.buffer.read())
+        Supervision(task, StartedJobs(Path(task.started_set)), monotonic_ms=lambda: next(ticks)).run()
+    """
+    python(["-c", textwrap.dedent(program)], task(tmp_path).encode())
     job = jobs.require(bytes.fromhex("ab" * 32))
     assert (job.ending, job.exit_code) == (Ending.EXITED, 3)
     assert job.elapsed_ms > 0
     assert job.elapsed_ms % 1_234 == 0
+
+
+def python(arguments: list[str], given: bytes) -> None:
+    """In a process of its own, since a supervisor ends everything below it."""
+    root = Path(__file__).resolve().parents[3]
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+    subprocess.run([sys.executable, *arguments], input=given, env=environment, check=True, timeout=60)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from creditledger.credits import reading
 from creditledger.errors import (
     CertificateError,
     CreditLedgerError,
@@ -21,6 +22,7 @@ from creditledger.ledger.ledger import Ledger
 from creditledger.ledger.prove import prover
 from creditledger.records.job import PlanSpan
 from creditledger.records.state import HoldState, HoldStatus
+from creditledger.records.transfer import Release
 from creditledger.redemption.voucher import Voucher
 from creditledger.transparency.bundle import Bundle
 from creditledger.transparency.trust_policy import TrustPolicy
@@ -31,6 +33,7 @@ from unit.redemption.redeeming_pool import (
     OTHER_QUEUE,
     QUEUE,
     RedeemingPool,
+    signed,
 )
 
 
@@ -117,10 +120,6 @@ def test_without_its_certificate_it_is_refused(
 def test_a_forged_certificate_is_refused(pool: RedeemingPool, voucher: bytes, policy: TrustPolicy) -> None:
     bundle = Bundle.decode(voucher)
     (certified,) = bundle.certified
-    stranger = Ledger.open(pool.path, read_only=True)
-    with stranger, prover(stranger) as prove:
-        earlier = Bundle.decode(prove.account(CLIENT.public_key)).checkpoint
-    assert earlier
     forged = replace(bundle, certified=(replace(certified, aggregate=b"\xc0" + bytes(95)),))
     with pytest.raises(VerificationError):
         verify(forged.encode(), policy, pool)
@@ -157,8 +156,6 @@ def test_any_changed_byte_is_noticed(pool: RedeemingPool, voucher: bytes, policy
 
 def test_a_hold_that_was_released_is_no_voucher(pool: RedeemingPool, policy: TrustPolicy) -> None:
     """The state in the proof counts: what the queue ended before the round is closed for good."""
-    from creditledger.records.transfer import Release
-    from unit.redemption.redeeming_pool import signed
 
     held = pool.hold()
     with pool.open() as ledger:
@@ -177,8 +174,6 @@ def test_a_jobs_hold_buys_no_gpu_time(pool: RedeemingPool, policy: TrustPolicy) 
     order = wallet.order(MODEL, plan, 1, 1_000)
     pool.certify()
     with Ledger.open(pool.path, read_only=True) as ledger, ledger.read() as view:
-        from creditledger.credits import reading
-
         progress = reading.job_status(view, order.job.digest(ledger.id))
     assert progress is not None
     with pytest.raises(RoleError, match="covers a job"):

@@ -1,0 +1,79 @@
+"""Opening what the command line names: ledgers, keys, accounts. Source: specs/cli.md §2."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from creditledger.errors import UnknownIdError
+
+if TYPE_CHECKING:
+    from creditledger.credits.state import StateView
+    from creditledger.ledger.keyring import KeyFile
+    from creditledger.ledger.ledger import Ledger
+
+
+@contextmanager
+def reading(path: Path) -> "Iterator[Ledger]":
+    """The ledger in a directory, beside whoever writes it."""
+    from creditledger.ledger.ledger import Ledger
+
+    with Ledger.open(path, read_only=True) as ledger:
+        yield ledger
+
+
+@contextmanager
+def writing(path: Path) -> "Iterator[Ledger]":
+    """The ledger in a directory, to write. Waits ten seconds for another writer, then BusyError."""
+    from creditledger.redemption.ledger_access import LedgerAccess
+
+    with LedgerAccess(path).writing() as ledger:
+        yield ledger
+
+
+def is_writable(path: Path) -> bool:
+    """Whether the operator's key lies in the ledger's directory."""
+    from creditledger.ledger.directory import LedgerDirectory
+    from creditledger.ledger.ledger import OPERATOR_KEY
+
+    return (LedgerDirectory(path).keys / OPERATOR_KEY).exists()
+
+
+def account_key(path: Path, *, ledger_id: bytes, role: str = "") -> "KeyFile":
+    """The key of an account: a node's, client's or queue's, or only of ``role``.
+
+    Raises KeyFormatError, StorageError; RoleError for other roles and other ledgers."""
+    from creditledger.ledger.keyring import KeyRole, load_key
+
+    roles = (KeyRole(role),) if role else (KeyRole.NODE, KeyRole.CLIENT, KeyRole.QUEUE)
+    return load_key(path, roles=roles, ledger_id=ledger_id)
+
+
+def account_id(state: "StateView", text: str) -> bytes:
+    """The account that ``text`` names: 64 hex digits, or a registered name. Raises UnknownIdError."""
+    from creditledger.credits import reading as credits
+
+    found = as_digest(text)
+    if found is not None and credits.account_state(state, found) is not None:
+        return found
+    named = credits.account_named(state, text)
+    if named is None:
+        raise UnknownIdError("no such account", expected="a hex id or registered name", found=ascii(text)[:80])
+    return named
+
+
+def as_digest(text: str) -> bytes | None:
+    """The 32 bytes that 64 lower-case hex digits spell; None for any other text."""
+    if len(text) != 64 or set(text) - set("0123456789abcdef"):
+        return None
+    return bytes.fromhex(text)
+
+
+def new_id() -> bytes:
+    """A fresh id for a record: 16 bytes that sort by time."""
+    import os
+
+    from creditledger.ledger.clock import system_clock
+    from creditledger.redemption.client_id import new_client_id
+
+    return new_client_id(now_unix_ms=system_clock(), random_bytes=os.urandom)

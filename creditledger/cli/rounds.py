@@ -1,0 +1,53 @@
+"""What a write verb does and says once its record is logged. Source: specs/cli.md §3."""
+
+from typing import TYPE_CHECKING, Any
+
+from creditledger.cli.output import note
+from creditledger.errors import BusyError
+
+if TYPE_CHECKING:
+    from creditledger.ledger.ledger import Acknowledgement, Ledger
+
+
+def placed(ledger: "Ledger", acknowledgement: "Acknowledgement") -> dict[str, Any]:
+    """Bring the record under a certified round if that can be done here; where it stands."""
+    complete(ledger)
+    return {
+        "index": acknowledgement.index,
+        "leaf_hash": acknowledgement.leaf_hash,
+        "repeated": acknowledgement.repeated,
+    } | covered(ledger, acknowledgement.index)
+
+
+def complete(ledger: "Ledger") -> None:
+    """Close and certify a round if the validators whose keys are here are a quorum.
+
+    A witness or clock that is not ready leaves what was logged pending, and says so on stderr."""
+    if not reaches_quorum(ledger):
+        return
+    try:
+        ledger.complete_round()
+    except BusyError as error:
+        note(f"logged, but no round could be certified: {error}")
+
+
+def reaches_quorum(ledger: "Ledger") -> bool:
+    """Whether the validators whose key files lie in the ledger's directory can certify alone."""
+    from creditledger.credits.reading import parameters_in_force
+
+    with ledger.read() as state:
+        quorum = parameters_in_force(state).quorum
+    return len(ledger.local_validators()) >= quorum
+
+
+def covered(ledger: "Ledger", index: int) -> dict[str, Any]:
+    """``certified`` or ``pending``, and the latest certified round's number (None before the first)."""
+    from creditledger.credits.reading import latest_certified_round
+
+    with ledger.read() as state:
+        info = latest_certified_round(state)
+    is_certified = info is not None and index < info.round.log_size
+    return {
+        "status": "certified" if is_certified else "pending",
+        "round": None if info is None else info.round.number,
+    }

@@ -1,0 +1,77 @@
+"""The bytes that specs/ledger.md promises."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from creditledger.errors import IntegrityError
+from creditledger.ledger.head import HeadFile
+from creditledger.ledger.keyring import KeyFile, PublicKeyFile
+from creditledger.ledger.lmdb_store import LmdbStore
+from creditledger.ledger.local_witness import WitnessFile
+from creditledger.records.entry import Submission
+from creditledger.transparency.checkpoint import Checkpoint
+from creditledger.transparency.keys import Ed25519Signer
+from ledger_pools import registration
+
+FOLDER = Path(__file__).parents[2] / "vectors" / "ledger"
+
+
+def vector(name: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((FOLDER / name).read_text())
+    return found
+
+
+def test_values_are_stored_with_their_checksum(tmp_path: Path) -> None:
+    import lmdb
+
+    cases = vector("stored-values.json")["cases"]
+    store = LmdbStore.create(tmp_path / "store")
+    with store.write() as view:
+        for case in cases:
+            view.put(bytes.fromhex(case["key"]), bytes.fromhex(case["value"]))
+    store.close()
+    with lmdb.open(str(tmp_path / "store")) as environment, environment.begin() as transaction:
+        for case in cases:
+            assert transaction.get(bytes.fromhex(case["key"])).hex() == case["stored"]
+
+
+def test_the_head_is_this_note(tmp_path: Path) -> None:
+    case = vector("head.json")
+    operator = Ed25519Signer(bytes.fromhex(case["operator_seed"]))
+    file = HeadFile(tmp_path / "head", origin=case["log"], operator=operator.public_key)
+    head = Checkpoint(origin=case["log"], size=case["size"], root=bytes.fromhex(case["root"]))
+    file.replace(head, operator)
+    assert (tmp_path / "head").read_text() == case["head"]
+    assert file.read() == head
+    (tmp_path / "head").write_text(case["head"].replace("\n7\n", "\n8\n"))
+    with pytest.raises(IntegrityError):
+        file.read()
+
+
+@pytest.mark.parametrize("case", vector("key-files.json")["cases"], ids=lambda case: case["role"])
+def test_key_files_are_these(case: dict[str, str]) -> None:
+    key = KeyFile.decode(case["private"].encode())
+    assert key.encode() == case["private"].encode()
+    public = PublicKeyFile.decode(case["public"].encode())
+    assert public.encode() == case["public"].encode()
+    signer = key.bls() if case["role"] == "validator" else key.ed25519()
+    assert (public.public, public.audit_key) == (signer.public_key, key.audit_public_key())
+
+
+def test_a_frame_is_these_bytes() -> None:
+    case = vector("frames.json")
+    frame = bytes.fromhex(case["frame"])
+    assert frame[4:].hex() == case["submission"]
+    assert int.from_bytes(frame[:4], "big") == len(frame) - 4
+    assert Submission.decode(frame[4:]) == registration(bytes.fromhex(case["ledger"]), "alice")
+
+
+def test_the_witness_state_is_these_bytes(tmp_path: Path) -> None:
+    case = vector("frames.json")["witness_state"]
+    state = WitnessFile(tmp_path / "witness")
+    for origin, size, root in case["rows"]:
+        state.put(origin, expected=None, new=Checkpoint(origin=origin, size=size, root=bytes.fromhex(root)))
+    assert (tmp_path / "witness").read_bytes().hex() == case["encoded"]
