@@ -15,6 +15,8 @@ from typing import Any, Final, Protocol
 from creditledger.errors import KeyFormatError, SignatureError
 
 SECRET_SIZE: Final = 32
+REMEMBERED: Final = 4_096
+"""Checks that held and are not made again, of each sort."""
 PUBLIC_KEY_SIZE: Final = 48
 SIGNATURE_SIZE: Final = 96
 GROUP_ORDER: Final = 0x73EDA753299D7D483339D80809A1D80553BDA402FFFE5BFEFFFFFFFF00000001
@@ -196,11 +198,19 @@ def require_bls_public_key(raw: bytes, *, backend: BlsBackend | None = None) -> 
 def verify_bls(
     *, public_key: bytes, message: bytes, signature: bytes, backend: BlsBackend | None = None
 ) -> None:
-    """Check one signature. Raises SignatureError, also for a key or signature at infinity."""
+    """Check one signature. What held is remembered, so that parties in one process pay for it once.
+
+    Raises SignatureError, also for a key or signature at infinity."""
     chosen = backend or default_backend()
     _require_usable_key(public_key, chosen)
     _require_signature(signature)
-    if not chosen.verify(public_key, message, signature):
+    _verify(chosen, bytes(public_key), bytes(message), bytes(signature))
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _verify(backend: BlsBackend, public_key: bytes, message: bytes, signature: bytes) -> None:
+    # lru_cache keeps results, not exceptions: only signatures that held are remembered.
+    if not backend.verify(public_key, message, signature):
         raise SignatureError(
             "BLS signature does not verify",
             expected=f"a signature by {public_key.hex()}",
@@ -237,7 +247,14 @@ def verify_bls_aggregate(
     for public_key in public_keys:
         _require_usable_key(public_key, chosen)
     _require_signature(signature)
-    if not chosen.fast_aggregate_verify(public_keys, message, signature):
+    _verify_aggregate(chosen, tuple(public_keys), bytes(message), bytes(signature))
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _verify_aggregate(
+    backend: BlsBackend, public_keys: tuple[bytes, ...], message: bytes, signature: bytes
+) -> None:
+    if not backend.fast_aggregate_verify(public_keys, message, signature):
         raise SignatureError(
             "BLS aggregate does not verify",
             expected=f"the sum of {len(public_keys)} signatures",
@@ -255,9 +272,8 @@ def verify_possession(*, public_key: bytes, proof: bytes, backend: BlsBackend | 
     _verify_possession(chosen, bytes(public_key), bytes(proof))
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=REMEMBERED)
 def _verify_possession(backend: BlsBackend, public_key: bytes, proof: bytes) -> None:
-    # lru_cache keeps results, not exceptions: only proofs that held are remembered.
     if not backend.verify_possession(public_key, proof):
         raise SignatureError(
             "BLS proof of possession does not hold",
@@ -266,7 +282,7 @@ def _verify_possession(backend: BlsBackend, public_key: bytes, proof: bytes) -> 
         )
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=REMEMBERED)
 def _is_valid_key(backend: BlsBackend, public_key: bytes) -> bool:
     return backend.is_valid_key(public_key)
 
