@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from creditledger.cli.options import INPUT_FILE, json_option
+from creditledger.cli.options import INPUT_FILE, json_option, key_file
 from creditledger.cli.output import emit
 from creditledger.errors import StorageError
 
@@ -42,7 +42,7 @@ def new(file: Path, role: str, as_json: bool) -> None:
 
 
 @key.command("show")
-@click.argument("file", type=INPUT_FILE)
+@click.argument("file", type=INPUT_FILE, callback=key_file)
 @json_option
 def show(file: Path, as_json: bool) -> None:
     """Print what others may know of the key in FILE: never the secret."""

@@ -58,7 +58,9 @@ def account_id(state: "StateView", text: str) -> bytes:
         return found
     named = credits.account_named(state, text)
     if named is None:
-        raise UnknownIdError("no such account", expected="a hex id or registered name", found=ascii(text)[:80])
+        raise UnknownIdError(
+            "no such account", expected="a hex id or registered name", found=ascii(text)[:80]
+        )
     return named
 
 

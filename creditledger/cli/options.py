@@ -7,12 +7,13 @@ from typing import Any, Final
 
 import click
 
-from creditledger.errors import AmountError, MalformedRecordError, StorageError
+from creditledger.errors import AmountError, KeyFormatError, MalformedRecordError, StorageError
 
 Converter = Callable[[click.Context, click.Parameter, Any], Any]
 
 INPUT_FILE: Final = click.Path(path_type=Path, exists=True, dir_okay=False, readable=False)
 OUTPUT_FILE: Final = click.Path(path_type=Path, dir_okay=False)
+KEY_BYTES_MAX: Final = 4_096
 _NEGATIVE: Final = re.compile(r"-[0-9]")
 
 
@@ -47,6 +48,13 @@ def amount(ctx: click.Context, param: click.Parameter, value: str | None) -> int
     return None if value is None else parse_amount(value)
 
 
+def key_file(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
+    """Refuses a file that is too long for a key. Raises KeyFormatError."""
+    if value is not None and value.stat().st_size > KEY_BYTES_MAX:
+        raise KeyFormatError("not a key file", expected=f"at most {KEY_BYTES_MAX} bytes")
+    return value
+
+
 def _ledger_directory(ctx: click.Context, param: click.Parameter, value: str) -> Path:
     if value.startswith(("http://", "https://")):
         raise click.BadParameter("ledgers at a URL cannot be reached yet: name a directory", ctx, param)
@@ -59,7 +67,9 @@ def _ledger_directory(ctx: click.Context, param: click.Parameter, value: str) ->
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Answer with JSON on stdout.")
 ledger_argument = click.argument("ledger", callback=_ledger_directory)
-key_option = click.option("--key", "key_path", required=True, type=INPUT_FILE, help="Key file that signs.")
+key_option = click.option(
+    "--key", "key_path", required=True, type=INPUT_FILE, callback=key_file, help="Key file that signs."
+)
 id_option = click.option(
     "--id",
     "given_id",

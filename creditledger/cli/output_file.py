@@ -10,9 +10,7 @@ from creditledger.errors import StorageError
 
 
 @contextmanager
-def output_file(
-    path: Path, *, mode: int = 0o644, replaces: bool = True
-) -> Iterator[Callable[[bytes], None]]:
+def output_file(path: Path, *, mode: int = 0o644, replaces: bool = True) -> Iterator[Callable[[bytes], None]]:
     """Hands out what writes ``path``; on an error in between, nothing is left there.
 
     So a disk that cannot be written refuses before a record is signed and not after. The content is

@@ -5,14 +5,16 @@ Source: specs/credits.md §2."""
 from collections.abc import Iterator
 
 from creditledger.credits import account as accounts
-from creditledger.credits import docket, jobs, pool, rounds, standing
+from creditledger.credits import docket, holds, jobs, pool, rounds, standing
 from creditledger.credits.account import Totals
 from creditledger.credits.docket import MemberDuty
+from creditledger.credits.duty import rate_ppm
 from creditledger.credits.jobs import JobProgress, Leg
 from creditledger.credits.pool import Tip
 from creditledger.credits.rounds import RoundInfo
 from creditledger.credits.standing import Standing
 from creditledger.credits.state import MapNodes, State, StateView
+from creditledger.credits.step import claimed_id
 from creditledger.errors import UnknownIdError
 from creditledger.records.job import Job
 from creditledger.records.parameters import Genesis, Parameters
@@ -97,10 +99,8 @@ def hold_state(view: StateView, hold: bytes) -> HoldState | None:
 
 def hold_body(view: StateView, hold: bytes) -> Hold | None:
     """The hold record with this digest, or None."""
-    from creditledger.credits.holds import hold_of
-
     try:
-        return hold_of(State(view), hold)
+        return holds.hold_of(State(view), hold)
     except UnknownIdError:
         return None
 
@@ -128,8 +128,6 @@ def consumed_index(view: StateView, digest: bytes) -> int | None:
 
 def id_digest(view: StateView, signer: bytes, client_id: bytes) -> bytes | None:
     """The digest of the record that ``signer`` logged under this 16-byte id, or None."""
-    from creditledger.credits.step import claimed_id
-
     return claimed_id(State(view), signer, client_id)
 
 
@@ -174,8 +172,6 @@ def node_standing(view: StateView, node: bytes) -> Standing:
 
 def check_rate_ppm(view: StateView, node: bytes) -> int:
     """The rate at which a node's receipts are drawn under the parameters in force."""
-    from creditledger.credits.duty import rate_ppm
-
     parameters, known = parameters_in_force(view), node_standing(view, node)
     return rate_ppm(parameters, settled_micro=known.settled_micro, is_alarmed=bool(known.alarmed))
 

@@ -17,7 +17,7 @@ from creditledger.credits.fold import (
     propose_settlement,
 )
 from creditledger.credits.state import StateView
-from creditledger.errors import CreditLedgerError, IntegrityError, RoleError, StorageError
+from creditledger.errors import CreditLedgerError, IntegrityError, PolicyError, RoleError, StorageError
 from creditledger.ledger import rounds
 from creditledger.ledger.clock import Clock, system_clock
 from creditledger.ledger.directory import LedgerDirectory, WriterLock, read_file, replace_file
@@ -59,6 +59,7 @@ class Ledger:
         self,
         directory: LedgerDirectory,
         store: LmdbStore,
+        genesis: Genesis,
         *,
         operator: Ed25519Signer | None,
         witness: Ed25519Signer | None,
@@ -74,9 +75,8 @@ class Ledger:
         self._verifier = verifier
         self._operator = operator
         self._validators: dict[int, BlsSigner] | None = None
-        with store.read() as view:
-            self.genesis: Genesis = _genesis(StoredLog(view))
-        self.id: bytes = self.genesis.ledger_id
+        self.genesis = genesis
+        self.id: bytes = genesis.ledger_id
         head = HeadFile(directory.head, origin=self.origin, operator=self.genesis.operator)
         self._cosigners: list[Cosigner] = []
         self._writer: Writer | None = None
@@ -153,11 +153,17 @@ class Ledger:
         store: LmdbStore | None = None
         try:
             store = LmdbStore(directory.store, read_only=read_only)
+            with store.read() as view:
+                genesis = _genesis(StoredLog(view))
+            if not read_only:
+                operator = operator or _key_in(directory.keys / OPERATOR_KEY, KeyRole.OPERATOR, genesis)
+                witness = witness or _key_in(directory.keys / WITNESS_KEY, KeyRole.WITNESS, genesis)
             return cls(
                 directory,
                 store,
-                operator=operator or _key_in(directory.keys / OPERATOR_KEY, KeyRole.OPERATOR),
-                witness=witness or _key_in(directory.keys / WITNESS_KEY, KeyRole.WITNESS),
+                genesis,
+                operator=operator,
+                witness=witness,
                 clock=clock,
                 verifier=verifier or TransparencyVerifier(),
                 lock=lock,
@@ -339,6 +345,9 @@ class Ledger:
             return None
         try:
             verified = self.policy().verify_checkpoint(self.checkpoint())
+        except PolicyError:
+            # The policy may ask for more witnesses than when this was published.
+            return None
         except StorageError:
             raise
         except CreditLedgerError as error:
@@ -367,5 +376,7 @@ def _genesis(log: StoredLog) -> Genesis:
     return record
 
 
-def _key_in(path: Path, role: KeyRole) -> Ed25519Signer | None:
-    return load_key(path, roles=(role,)).ed25519() if path.is_file() else None
+def _key_in(path: Path, role: KeyRole, genesis: Genesis) -> Ed25519Signer | None:
+    if not path.is_file():
+        return None
+    return load_key(path, roles=(role,), ledger_id=genesis.ledger_id).ed25519()

@@ -44,6 +44,7 @@ class LmdbStore:
         self._failure = ""
         self._readers = 0
         self._gate = threading.Condition()
+        self._turn = threading.Lock()
         self._environment: Any = _open_environment(path, read_only=read_only, map_size=map_size)
 
     @classmethod
@@ -72,15 +73,17 @@ class LmdbStore:
         """See `Store.write`. The changes wait in memory: a full map grows and they are put again."""
         if self._read_only:
             raise StorageError("store is open for reading", expected="a store open for writing")
-        transaction = self._guard(lambda: self._environment.begin(write=True))
-        try:
-            changes = Overlay(_Stored(transaction, self._guard))
-            moment = transaction.id()
-            yield changes
-        except BaseException:
-            transaction.abort()
-            raise
-        self._commit(transaction, moment, changes.changes)
+        # Growing the map takes a moment without any transaction: the next writer waits for it too.
+        with self._turn:
+            transaction = self._guard(lambda: self._environment.begin(write=True))
+            try:
+                changes = Overlay(_Stored(transaction, self._guard))
+                moment = transaction.id()
+                yield changes
+            except BaseException:
+                transaction.abort()
+                raise
+            self._commit(transaction, moment, changes.changes)
 
     def close(self) -> None:
         """See `Store.close`. In a forked child the parent's files are left alone."""
@@ -153,6 +156,7 @@ class LmdbStore:
             if size > MAP_SIZE_MAX:
                 raise StorageError("the store is full", expected=f"at most {MAP_SIZE_MAX} bytes")
             self._guard(lambda: self._environment.set_mapsize(size))
+            self._guard(lambda: self._environment.reader_check())
 
     def _guard(self, action: Callable[[], _Result]) -> _Result:
         """The result of ``action``; LMDB's errors poison the store and come out as StorageError."""

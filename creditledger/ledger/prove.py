@@ -11,7 +11,8 @@ from creditledger.credits.state import StateView
 from creditledger.errors import BusyError, UnknownIdError
 from creditledger.ledger.stored_log import StoredLog
 from creditledger.records.entry import Entry
-from creditledger.records.receipt import Receipt
+from creditledger.records.receipt import Batch, Delivery, Receipt
+from creditledger.records.record import Record
 from creditledger.records.round import Certificate
 from creditledger.records.state import (
     ReceiptState,
@@ -35,6 +36,7 @@ from creditledger.transparency.bundle import (
 )
 from creditledger.transparency.checkpoint import parse_checkpoint_note
 from creditledger.transparency.merkle import inclusion_proof, leaf_hash, prove_inclusion
+from creditledger.transparency.note import Note, parse_note
 
 if TYPE_CHECKING:
     from creditledger.ledger.ledger import Ledger
@@ -51,7 +53,7 @@ class Prover:
     log: StoredLog
     state: StateView
     note: bytes
-    """The published checkpoint note; empty while nothing is published."""
+    """The published checkpoint note, its lines ascending."""
     size: int
     """Entries in that checkpoint's tree."""
 
@@ -80,30 +82,36 @@ class Prover:
         )
 
     def batch(self, digest: bytes) -> bytes:
-        """The bundle of a logged batch header."""
-        return self._bundle(
-            Subject.BATCH, entry=(self._signed(self._index_of(digest), is_placed=True),), note=self.note
-        )
+        """The bundle of a logged batch header. Raises UnknownIdError; BusyError until it is published."""
+        index = self._index_of(digest)
+        if not isinstance(self._entry(index).record, Batch):
+            raise UnknownIdError("the record of this id is no batch", found=digest.hex())
+        return self._bundle(Subject.BATCH, entry=(self._signed(index, is_placed=True),), note=self.note)
 
     def hold(self, digest: bytes) -> bytes:
         """A hold's bundle: what a voucher is made of. Raises UnknownIdError, BusyError."""
+        _require_known(reading.hold_state(self.state, digest), digest)
         entry = self._signed(self._index_of(digest), is_placed=True)
         return self._under_round(Subject.HOLD, hold_key(digest), entry=(entry,))
 
     def account(self, account: bytes) -> bytes:
         """A balance under the latest certified round. Raises UnknownIdError, BusyError."""
+        _require_known(reading.account_state(self.state, account), account)
         return self._under_round(Subject.ACCOUNT, account_key(account), body=account)
 
     def key(self, key: bytes) -> bytes:
         """For whom a key speaks. Raises UnknownIdError, BusyError."""
+        _require_known(reading.key_state(self.state, key), key)
         return self._under_round(Subject.KEY, public_key_key(key), body=key)
 
     def absent(self, digest: bytes) -> bytes:
-        """That no record of this digest was ever accepted. Raises BusyError, UnknownIdError if one was."""
+        """That no record of this digest was accepted up to a round. UnknownIdError if one was by now.
+
+        Raises BusyError while there is no published round."""
         info = self._round()
         key = consumed_key(digest)
-        if reading.map_value(self.state, info.round.map_root, key) is not None:
-            raise UnknownIdError("not absent: the id was consumed", found=digest.hex())
+        if reading.consumed_index(self.state, digest) is not None:
+            raise UnknownIdError("not absent: a record of this id was logged", found=digest.hex())
         return self._bundle(
             Subject.ABSENT,
             body=digest,
@@ -129,8 +137,8 @@ class Prover:
         )
 
     def _certified_receipt(self, digest: bytes) -> tuple[tuple[CertifiedRound, ...], tuple[MapValue, ...]]:
-        info = reading.latest_certified_round(self.state)
-        if info is None or info.index >= self.size:
+        info = self._published_round()
+        if info is None:
             return (), ()
         state = self._state(info, receipt_key(digest))
         if state is None:
@@ -157,16 +165,22 @@ class Prover:
         return tuple(shown[:1])
 
     def _delivery(self, state: ReceiptState) -> tuple[SignedRecord, ...]:
+        """The last delivery of its job that reaches past the receipt."""
         progress = reading.job_status(self.state, state.job)
-        if progress is None or progress.delivery_index == 0:
-            return ()
         legs = {leg.layer_start: leg for leg in reading.job_legs(self.state, state.job)}
         leg = legs.get(state.layer_start)
         windows = reading.job_receipts(self.state, state.job, state.layer_start)
         stop = next((start + state.positions for start, digest in windows if digest == state.receipt), None)
-        if leg is None or stop is None or leg.delivered_positions < stop:
+        if progress is None or leg is None or stop is None or leg.delivered_positions < stop:
             return ()
-        return (self._signed(progress.delivery_index, is_placed=False),)
+        # The last delivery names the spans it moves, maybe not this one: then an earlier one does.
+        for index in range(progress.delivery_index, state.batch_index, -1):
+            record = self._entry(index).record
+            if isinstance(record, Delivery) and record.job == state.job:
+                heads = {head.layer_start: head.positions for head in record.heads}
+                if heads.get(state.layer_start, 0) >= stop:
+                    return (self._signed(index, is_placed=False),)
+        return ()
 
     def _position(self, bodies: Sequence[bytes], digest: bytes) -> int:
         for position, body in enumerate(bodies):
@@ -200,9 +214,16 @@ class Prover:
         return Place(time_unix_ms=time_unix_ms, index=index, path=path)
 
     def _round(self) -> RoundInfo:
-        info = reading.latest_certified_round(self.state)
+        info = self._published_round()
         if info is None:
-            raise BusyError("no round is certified yet", expected="a certified round", found="none")
+            raise BusyError("no certified round is published yet", expected="a certified round", found="none")
+        return info
+
+    def _published_round(self) -> RoundInfo | None:
+        """The latest certified round that the checkpoint covers."""
+        info = reading.latest_certified_round(self.state)
+        while info is not None and not (info.is_certified and info.index < self.size):
+            info = reading.round_numbered(self.state, info.round.number - 1)
         return info
 
     def _certified(self, info: RoundInfo) -> CertifiedRound:
@@ -250,6 +271,11 @@ class Prover:
         ).encode()
 
 
+def _require_known(state: Record | None, id: bytes) -> None:
+    if state is None:
+        raise UnknownIdError("nothing of this kind is known under this id", found=id.hex())
+
+
 def _leaf(bodies: Sequence[bytes], position: int) -> Leaf:
     hashes = [leaf_hash(body) for body in bodies]
     return Leaf(index=position, path=tuple(inclusion_proof(hashes, position, len(hashes))))
@@ -258,8 +284,9 @@ def _leaf(bodies: Sequence[bytes], position: int) -> Leaf:
 @contextmanager
 def prover(ledger: "Ledger") -> Iterator[Prover]:
     """A prover over one moment of ``ledger``, under its published checkpoint."""
+    # The note before the snapshot: a checkpoint published in between would be larger than what is read.
+    note = _ascending(ledger.checkpoint())
     with ledger.snapshot() as snapshot:
-        note = ledger.checkpoint()
         yield Prover(
             ledger_id=ledger.id,
             log=snapshot.log,
@@ -267,3 +294,10 @@ def prover(ledger: "Ledger") -> Iterator[Prover]:
             note=note,
             size=parse_checkpoint_note(note).size,
         )
+
+
+def _ascending(note: bytes) -> bytes:
+    """The note with its signature lines in the order that a bundle asks for."""
+    parsed = parse_note(note)
+    lines = sorted(parsed.signatures, key=lambda signature: signature.line)
+    return Note(text=parsed.text, signatures=tuple(lines)).encode()

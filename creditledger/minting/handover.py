@@ -1,4 +1,4 @@
-"""The sender's word for what it handed to the next span. Source: specs/minting.md §7.
+"""The sender's word for what it handed to the next span. Source: specs/minting.md §9.
 
 The receiver asks for it before it works, and keeps it: if the sender's receipt later says otherwise,
 this tells whose fault the contradiction is."""
@@ -11,6 +11,8 @@ from creditledger.records.receipt import Handover
 from creditledger.transparency.keys import Ed25519Signer, verify_ed25519
 
 HANDOVER_BYTES_MAX: Final = 1_024
+HANDOVER_SUFFIX: Final = ".handover"
+"""Of the file beside the sealed inputs under the same root."""
 
 
 def sign_handover(handover: Handover, *, key: Ed25519Signer, ledger_id: bytes) -> bytes:

@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 
 from creditledger.activations.sealing import AuditKey, OpenedInputs
 from creditledger.ledger.directory import disk_errors, read_file, replace_file
+from creditledger.minting.handover import HANDOVER_SUFFIX, verify_handover
 from creditledger.minting.sealed_evidence import open_inputs, seal_inputs
+from creditledger.records.receipt import Handover
 
 KEPT_BYTES_MAX: Final = 8 << 30
 SEALED_INPUTS_BYTES_MAX: Final = 40 * 1024 * 1024
@@ -63,6 +65,15 @@ class KeptInputs:
         replace_file(self._directory / input_root.hex(), sealed)
         self._sizes[input_root.hex()] = len(sealed)
 
+    def keep_handover(self, encoded: bytes) -> Handover:
+        """Keep the signed handover that came with inputs, under their root.
+
+        Raises MalformedRecordError or SignatureError for one that its sender did not sign,
+        StorageError."""
+        handover = verify_handover(encoded, ledger_id=self._ledger_id)
+        replace_file(self._directory / (handover.root.hex() + HANDOVER_SUFFIX), encoded)
+        return handover
+
     def open_inputs(self, input_root: bytes, key: AuditKey) -> OpenedInputs:
         """What was kept under ``input_root``. Raises StorageError if nothing is, OpeningError."""
         sealed = read_file(
@@ -93,6 +104,7 @@ class KeptInputs:
     def _erase(self, name: str) -> None:
         with disk_errors(self._directory):
             (self._directory / name).unlink(missing_ok=True)
+            (self._directory / (name + HANDOVER_SUFFIX)).unlink(missing_ok=True)
         self._sizes.pop(name, None)
 
     def _listed(self) -> dict[str, int]:

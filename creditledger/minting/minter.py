@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from itertools import chain
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -17,9 +18,10 @@ from creditledger.ledger.ledger import Ledger
 from creditledger.ledger.writer import Acknowledgement
 from creditledger.minting.batching import cut_batches, sign_batch
 from creditledger.minting.failures import FailureCount
+from creditledger.minting.handover import sign_handover
 from creditledger.minting.kept_inputs import KeptInputs
 from creditledger.minting.ledger_link import LedgerLink
-from creditledger.minting.outbox import Delivered, MemoryOutbox, Outbox, SubmissionQueue
+from creditledger.minting.outbox import MemoryOutbox, Outbox, SubmissionQueue
 from creditledger.minting.receipt_maker import MintedReceipt, ReceiptMaker
 from creditledger.minting.sealed_evidence import audit_keys
 from creditledger.minting.session import Session
@@ -29,7 +31,7 @@ from creditledger.minting.work_order import WorkOrder
 from creditledger.minting.worker import Worker
 from creditledger.quantities import ZERO_DIGEST
 from creditledger.records.entry import Submission
-from creditledger.records.receipt import BF16_NUMERICS, Numerics, Receipt
+from creditledger.records.receipt import BF16_NUMERICS, Handover, Numerics, Receipt
 from creditledger.transparency.keys import Ed25519Signer
 
 
@@ -162,6 +164,28 @@ class Minter:
         finally:
             self._rows.reset(token)
 
+    def hand_over(self, receipt: Receipt) -> bytes:
+        """The signed word for the next node that ``receipt``'s rows are what it is given.
+
+        The next node hands it to its own `keep_handover`. Raises RoleError for another's receipt."""
+        if receipt.node != self.node:
+            raise RoleError("the receipt is another node's", expected=receipt.node.hex())
+        handover = Handover(
+            job=receipt.job,
+            sender=self.node,
+            boundary=receipt.layer_stop,
+            window_start=receipt.window_start,
+            positions=receipt.positions,
+            root=receipt.output_root,
+        )
+        return sign_handover(handover, key=self._key, ledger_id=self._link.ledger_id)
+
+    def keep_handover(self, encoded: bytes) -> Handover:
+        """Check and keep what the node before signed: if its receipt says otherwise, it is to blame.
+
+        Raises MalformedRecordError, SignatureError, StorageError."""
+        return self._kept.keep_handover(encoded)
+
     def flush(self) -> list[Acknowledgement]:
         """Sign and log all receipts made so far; the acknowledgements, in order.
 
@@ -226,47 +250,53 @@ class Minter:
                     random_bytes=self._random_bytes,
                 )
                 self._outbox.put(submission)
-                self._in_batch[_digest(submission)] = list(portion)
+                self._in_batch[_name(submission)] = list(portion)
                 posted += len(portion)
         finally:
             self._pending[:0] = minted[posted:]
 
     def _deliver(self) -> list[Acknowledgement]:
         done = self._outbox.deliver(self._submit)
-        if done.stopped_by is None and self._split(done):
+        acknowledgements, refused, stopped_by = list(done.acknowledgements), done.refused, done.stopped_by
+        if self._divide(refused) and stopped_by is None:
             again = self._outbox.deliver(self._submit)
-            done = Delivered(
-                acknowledgements=done.acknowledgements + again.acknowledgements,
-                refused=done.refused + again.refused,
-                stopped_by=again.stopped_by,
+            acknowledgements, refused, stopped_by = (
+                acknowledgements + again.acknowledgements,
+                again.refused,
+                again.stopped_by,
             )
-        for submission, error in done.refused:
+        for submission, error in refused:
+            self._in_batch.pop(_name(submission), None)
             self._failures.count(error)
             self.refused.append((submission, error))
-        if done.stopped_by is not None:
-            self._failures.count(done.stopped_by)
-        return done.acknowledgements
+        if stopped_by is not None:
+            self._failures.count(stopped_by)
+        return acknowledgements
 
     def _submit(self, submission: Submission) -> Acknowledgement:
         acknowledgement = self._link.submit(submission)
-        self._in_batch.pop(_digest(submission), None)
+        self._in_batch.pop(_name(submission), None)
         return acknowledgement
 
-    def _split(self, done: Delivered) -> bool:
-        """One bad receipt refuses a batch of many jobs: try again with a batch for each job."""
-        is_split = False
-        for submission, _ in done.refused:
-            by_job: dict[bytes, list[MintedReceipt]] = {}
-            for one in self._in_batch.pop(_digest(submission), []):
-                by_job.setdefault(one.receipt.job, []).append(one)
-            if len(by_job) > 1:
-                is_split = True
-                for minted in by_job.values():
-                    self._post(minted)
-        return is_split
+    def _divide(self, refused: list[tuple[Submission, CreditLedgerError]]) -> bool:
+        """Where one bad receipt refused other jobs' too, post a batch for each job instead.
+
+        ``refused`` loses the batches that were replaced. Whether there were any. Later batches of the
+        same pass go along: their receipts follow those of the first."""
+        known = [self._in_batch.pop(_name(submission), []) for submission, _ in refused]
+        if not any(len({one.receipt.job for one in minted}) > 1 for minted in known):
+            return False
+        by_job: dict[bytes, list[MintedReceipt]] = {}
+        for one in chain.from_iterable(known):
+            by_job.setdefault(one.receipt.job, []).append(one)
+        refused[:] = [pair for pair, minted in zip(refused, known, strict=True) if not minted]
+        for minted in by_job.values():
+            with self._failures.counted():
+                self._post(minted)
+        return True
 
 
-def _digest(submission: Submission) -> bytes:
+def _name(submission: Submission) -> bytes:
     return submission.record.encode()
 
 

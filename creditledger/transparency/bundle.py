@@ -4,14 +4,17 @@ Source: specs/bundle.md."""
 
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Annotated, ClassVar, Final
+from typing import Annotated, ClassVar, Final, TypeVar
 
 from creditledger.errors import MalformedBundleError, MalformedRecordError
 from creditledger.quantities import Code, Count, Digest, LeafIndex, Octets, UnixMillisecond
+from creditledger.records import canonical
+from creditledger.records.entry import record_from_values
 from creditledger.records.kinds import Kind
 from creditledger.records.record import Fields, Record
 
 BUNDLE_BYTES_MAX: Final = 65_535
+_RecordT = TypeVar("_RecordT", bound=Record)
 
 
 class Subject(IntEnum):
@@ -38,7 +41,8 @@ class Place(Fields):
 class SignedRecord(Fields):
     """A record with its signature and, where the log is proven, its place."""
 
-    record: Annotated[bytes, Octets(1, 16_384)]
+    record: Annotated[bytes, Octets(1, 32_768)]
+    """A delivery of 256 spans takes 20 KiB."""
     signature: Annotated[bytes, Octets(64, 96)]
     place: tuple[Place, ...]
 
@@ -97,13 +101,14 @@ class Bundle(Record):
     """At most one: the client's order."""
     delivery: tuple[SignedRecord, ...]
     """At most one: the client's countersignature."""
-    checkpoint: Annotated[bytes, Octets(0, 8_192)]
-    """The signed note, with no line that the reader's policy does not know; empty at `signed`."""
+    checkpoint: Annotated[bytes, Octets(0, 16_384)]
+    """The signed note, its lines ascending and none unknown to the reader's policy; empty at `signed`."""
     certified: tuple[CertifiedRound, ...]
     """At most one."""
     states: tuple[MapValue, ...]
     """The subject's own state, then a receipt's lot if it is settled."""
     verdicts: tuple[ShownVerdict, ...]
+    """Ascending by committee member, each member once."""
 
     def _check(self) -> None:
         options = (self.leaf, self.entry, self.job, self.delivery, self.certified)
@@ -120,4 +125,24 @@ def decode_bundle(encoded: bytes) -> Bundle:
     except MalformedRecordError as error:
         raise MalformedBundleError(
             f"not a bundle: {error}", expected=error.expected, found=error.found
+        ) from None
+
+
+def decode_part(kind: type[_RecordT], encoded: bytes) -> _RecordT:
+    """The record of this kind inside a bundle. Raises MalformedBundleError."""
+    try:
+        return kind.decode(encoded)
+    except MalformedRecordError as error:
+        raise MalformedBundleError(
+            f"bundle holds no {kind.KIND.name.lower()}: {error}", expected=error.expected, found=error.found
+        ) from None
+
+
+def decode_logged(encoded: bytes) -> Record:
+    """The record, of any kind that may stand in the log, inside a bundle. Raises MalformedBundleError."""
+    try:
+        return record_from_values(canonical.decode(encoded))
+    except MalformedRecordError as error:
+        raise MalformedBundleError(
+            f"bundle holds no record: {error}", expected=error.expected, found=error.found
         ) from None

@@ -10,10 +10,8 @@ from creditledger.errors import MalformedRecordError, StorageError
 from creditledger.ledger.directory import LedgerDirectory, read_file
 from creditledger.ledger.publish import body_path
 from creditledger.ledger.stored_log import decode_bodies
-from creditledger.minting.handover import HANDOVER_BYTES_MAX
+from creditledger.minting.handover import HANDOVER_BYTES_MAX, HANDOVER_SUFFIX
 from creditledger.minting.kept_inputs import SEALED_INPUTS_BYTES_MAX
-
-HANDOVER_SUFFIX = ".handover"
 
 
 class EvidenceSource(Protocol):

@@ -42,7 +42,7 @@ def test_what_is_written_is_read(store: Store) -> None:
 def test_an_exception_undoes_the_whole_transaction(store: Store) -> None:
     with store.write() as view:
         view.put(b"a", b"1")
-    with pytest.raises(ZeroDivisionError), store.write() as view:
+    with pytest.raises(ZeroDivisionError), store.write() as view:  # noqa: PT012
         view.put(b"a", b"2")
         view.put(b"b", b"2")
         raise ZeroDivisionError
@@ -95,7 +95,7 @@ def test_keys_have_a_length_that_every_store_takes(store: Store, size: int, fits
             view.put(key, b"v")
         assert rows(store) == [(key, b"v")]
         return
-    with pytest.raises(StorageError), store.write() as view:
+    with pytest.raises(StorageError), store.write() as view:  # noqa: PT012
         view.put(b"other", b"v")
         view.put(key, b"v")
     assert rows(store) == []

@@ -3,22 +3,15 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
-from typing import Protocol
 
 from creditledger.credits import tariff
-from creditledger.credits.context import TransparencyVerifier, committee_of
-from creditledger.errors import CertificateError, SignatureError
+from creditledger.credits.context import committee_of
 from creditledger.quantities import ZERO_DIGEST
 from creditledger.records.entry import Submission
 from creditledger.records.job import Job, PlanSpan
 from creditledger.records.parameters import (
-    Admission,
     Genesis,
     HardwarePrice,
-    LevyUse,
-    Member,
-    ModelTerms,
     Parameters,
 )
 from creditledger.records.receipt import BF16_NUMERICS, Batch, ChainHead, Delivery, OutputKind, Receipt
@@ -35,153 +28,35 @@ from creditledger.records.verdict import (
     Verdict,
     verdict_commitment,
 )
-from creditledger.transparency.bls import BlsSigner, key_from_seed
-from creditledger.transparency.certificate import Committee, decode_bitmap, encode_bitmap, make_certificate
+from creditledger.transparency.certificate import encode_bitmap, make_certificate
 from creditledger.transparency.keys import Ed25519Signer
 from creditledger.transparency.merkle import leaf_hash, root_from_leaf_hashes
-
-START_MS = 1_800_000_000_000
-HOUR_MS = 3_600_000
-
-
-def fake_digest(*parts: object) -> bytes:
-    """32 bytes that stand for anything: roots, models, samplers."""
-    return hashlib.sha256(repr(parts).encode()).digest()
-
-
-def fake_id(*parts: object) -> bytes:
-    """A 16-byte client id."""
-    return fake_digest("id", *parts)[:16]
-
-
-MODEL = ModelTerms(
-    model=fake_digest("model"),
-    name="tiny-llama",
-    layers=4,
-    hidden=64,
-    ff=128,
-    heads=4,
-    kv_heads=2,
-    head_dim=16,
-    micro_per_tflop=10**9,
-)
-HARDWARE = (
-    HardwarePrice(name="cpu", micro_per_gpu_second=10_000),
-    HardwarePrice(name="h100", micro_per_gpu_second=1_500_001),
+from fakes.committee import Certifier, fake_aggregate, fake_digest, real_validator, validator
+from fakes.terms import (
+    HARDWARE,
+    HOUR_MS,
+    MODEL,
+    START_MS,
+    ed25519,
+    fake_id,
+    pool_genesis,
+    pool_parameters,
 )
 
-
-class Certifier(Protocol):
-    """What a validator's key does; `BlsSigner` is the real one."""
-
-    public_key: bytes
-
-    def sign(self, message: bytes) -> bytes: ...
-
-    def proof_of_possession(self) -> bytes: ...
-
-
-class FakeBlsSigner:
-    """Signs by hashing: anybody could, but a million times faster."""
-
-    def __init__(self, seed: bytes) -> None:
-        self.public_key = (hashlib.sha512(b"fake bls" + seed).digest())[:48]
-
-    def sign(self, message: bytes) -> bytes:
-        return fake_bls_signature(self.public_key, message)
-
-    def proof_of_possession(self) -> bytes:
-        return fake_bls_signature(self.public_key, b"possession")
-
-
-def fake_bls_signature(public_key: bytes, message: bytes) -> bytes:
-    """96 bytes."""
-    return hashlib.shake_128(b"fake signature" + public_key + message).digest(96)
-
-
-class FakeBlsVerifier(TransparencyVerifier):
-    """Real Ed25519; BLS as `FakeBlsSigner` does it."""
-
-    def bls(self, public_key: bytes, message: bytes, signature: bytes) -> None:
-        if fake_bls_signature(public_key, message) != signature:
-            raise SignatureError("fake BLS signature does not verify")
-
-    def certificate(self, committee: Committee, statement: bytes, bitmap: bytes, aggregate: bytes) -> None:
-        signers = decode_bitmap(bitmap, size=len(committee.members))
-        if len(signers) < committee.quorum:
-            raise CertificateError("too few members signed")
-        signatures = [fake_bls_signature(committee.members[i].bls_key, statement) for i in signers]
-        if fake_aggregate(signatures) != aggregate:
-            raise CertificateError("fake aggregate does not verify")
-
-
-def fake_aggregate(signatures: Sequence[bytes]) -> bytes:
-    """96 bytes."""
-    return hashlib.shake_128(b"fake aggregate" + b"".join(signatures)).digest(96)
-
-
-def ed25519(name: str) -> Ed25519Signer:
-    """The fixed key of whoever is called ``name``."""
-    return Ed25519Signer(fake_digest("ed25519", name))
-
-
-@lru_cache(maxsize=64)
-def real_validator(index: int) -> BlsSigner:
-    """The fixed BLS key of validator ``index``."""
-    return BlsSigner(key_from_seed(fake_digest("bls", index)))
-
-
-@lru_cache(maxsize=64)
-def _member(index: int, is_real: bool) -> Member:
-    signer = validator(index, is_real=is_real)
-    return Member(
-        bls_key=signer.public_key,
-        proof_of_possession=signer.proof_of_possession(),
-        audit_key=fake_digest("audit key", index),
-    )
-
-
-def validator(index: int, *, is_real: bool) -> Certifier:
-    """Validator ``index``, with a real or a fake key."""
-    return real_validator(index) if is_real else FakeBlsSigner(fake_digest("bls", index))
-
-
-def pool_parameters(
-    *, members: int = 1, quorum: int | None = None, real_bls: bool = True, **changes: object
-) -> Parameters:
-    """Parameters of a pool whose committee are validators 0.. in order; ``changes`` replace fields."""
-    base = Parameters(
-        sequence=0,
-        rule_set=1,
-        committee=tuple(_member(index, real_bls) for index in range(members)),
-        quorum=members if quorum is None else quorum,
-        admission=Admission.OPEN,
-        transfers_allowed=1,
-        levy_ppm=10_000,
-        levy_use=LevyUse.BURN,
-        check_floor_ppm=20_000,
-        probation_micro=10**15,
-        always_check_micro=0,
-        vesting_rounds=1,
-        vesting_ms=0,
-        vesting_micro=0,
-        grace_ms=60_000,
-        clock_tolerance_ms=5_000,
-        models=(MODEL,),
-        hardware=HARDWARE,
-        profiles=(),
-    )
-    return replace(base, **changes)  # type: ignore[arg-type]
-
-
-def pool_genesis(parameters: Parameters, *, operator: Ed25519Signer | None = None) -> Genesis:
-    """The genesis of the fake pool."""
-    return Genesis(
-        origin="pool.example/fake",
-        operator=(operator or ed25519("operator")).public_key,
-        created_unix_ms=START_MS,
-        parameters=parameters,
-    )
+__all__ = [
+    "HARDWARE",
+    "HOUR_MS",
+    "MODEL",
+    "START_MS",
+    "Papers",
+    "ed25519",
+    "fake_digest",
+    "fake_id",
+    "pool_genesis",
+    "pool_parameters",
+    "real_validator",
+    "validator",
+]
 
 
 @dataclass(kw_only=True)

@@ -23,14 +23,13 @@ from fakes.cast import (
     HOUR_MS,
     MODEL,
     START_MS,
-    FakeBlsVerifier,
     Papers,
     ed25519,
-    fake_digest,
     fake_id,
     pool_genesis,
     pool_parameters,
 )
+from fakes.committee import FakeBlsVerifier, fake_digest
 
 __all__ = [
     "HARDWARE",

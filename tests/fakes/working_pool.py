@@ -10,7 +10,7 @@ import numpy as np
 
 from creditledger.activations.delivered import boundary_key
 from creditledger.activations.runners.degraded import degrade_model
-from creditledger.activations.runners.numerics import FUSED, YARDSTICK
+from creditledger.activations.runners.numerics import FUSED, YARDSTICK, Numerics
 from creditledger.activations.runners.numpy_llama import NumpyLlama
 from creditledger.activations.runners.weights import LoadedModel
 from creditledger.activations.sealing import AuditKey
@@ -24,19 +24,12 @@ from creditledger.records.parameters import Member, ModelTerms, Parameters, Prof
 from creditledger.records.receipt import Receipt
 from creditledger.records.registration import Role
 from creditledger.records.state import ReceiptState
+from creditledger.transparency.bls import BlsSigner, key_from_seed
 from creditledger.transparency.keys import Ed25519Signer
 from creditledger.validation.validator import Action, Validator
 from creditledger.validation.validator_key import ValidatorKey
-from fakes.cast import (
-    HOUR_MS,
-    START_MS,
-    Papers,
-    ed25519,
-    fake_digest,
-    fake_id,
-    pool_parameters,
-    real_validator,
-)
+from fakes.cast import HOUR_MS, START_MS, Papers, ed25519, fake_id, pool_parameters
+from fakes.committee import fake_digest
 from fakes.tiny_llama import SHAPE, inputs_of, profile_of, tiny_llama
 
 SPANS = ((0, 2), (2, 4))
@@ -67,8 +60,14 @@ class CountedBytes:
 
 
 @lru_cache(maxsize=8)
+def validator_signer(index: int) -> BlsSigner:
+    """The BLS key of validator ``index``."""
+    return BlsSigner(key_from_seed(fake_digest("working validator", index)))
+
+
+@lru_cache(maxsize=8)
 def _member(index: int) -> Member:
-    signer = real_validator(index)
+    signer = validator_signer(index)
     return Member(
         bls_key=signer.public_key,
         proof_of_possession=signer.proof_of_possession(),
@@ -83,7 +82,21 @@ def audit_key(index: int) -> AuditKey:
 
 def validator_key(index: int) -> ValidatorKey:
     """Both keys of validator ``index``."""
-    return ValidatorKey(bls=real_validator(index), audit=audit_key(index))
+    return ValidatorKey(bls=validator_signer(index), audit=audit_key(index))
+
+
+class RememberingLlama(NumpyLlama):
+    """Runs everything once: most tests ask for the same few rows."""
+
+    def __init__(self, model: LoadedModel) -> None:
+        super().__init__(model)
+        self._known: dict[tuple[object, ...], np.ndarray] = {}
+
+    def run(self, inputs: np.ndarray, *, numerics: Numerics, **span: int) -> np.ndarray:
+        name = (hashlib.sha256(inputs.tobytes()).digest(), numerics.name, *sorted(span.items()))
+        if name not in self._known:
+            self._known[name] = super().run(inputs, numerics=numerics, **span)
+        return self._known[name].copy()
 
 
 class WorkingModel:
@@ -91,7 +104,7 @@ class WorkingModel:
 
     def __init__(self, folder: Path) -> None:
         self.model: LoadedModel = tiny_llama(folder)
-        self.runner = NumpyLlama(self.model)
+        self.runner = RememberingLlama(self.model)
         self.profiles = {
             stop: profile_of(self.model, layer_start=start, layer_stop=stop) for start, stop in SPANS
         }

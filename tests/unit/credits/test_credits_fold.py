@@ -23,7 +23,8 @@ from creditledger.records.registration import Delegation, Role, Rotation
 from creditledger.records.transfer import Levy, LevyShare, Refund
 from creditledger.records.verdict import Canary
 from creditledger.transparency.certificate import Committee, CommitteeMember
-from fakes.cast import START_MS, ed25519, fake_digest, fake_id, real_validator
+from fakes.cast import START_MS, ed25519, fake_id
+from fakes.committee import fake_digest, real_validator
 from fakes.pool import Pool
 
 

@@ -1,5 +1,6 @@
 """Jobs and deliveries: each refusal beside the nearest acceptance."""
 
+import itertools
 from dataclasses import replace
 
 import pytest
@@ -33,8 +34,7 @@ def pool() -> Pool:
 
 def plan(*edges: int, node: bytes = NODE) -> tuple[PlanSpan, ...]:
     return tuple(
-        PlanSpan(layer_start=start, layer_stop=stop, node=node)
-        for start, stop in zip(edges, edges[1:], strict=False)
+        PlanSpan(layer_start=start, layer_stop=stop, node=node) for start, stop in itertools.pairwise(edges)
     )
 
 

@@ -16,7 +16,7 @@ from creditledger.errors import (
 from creditledger.records.job import Job
 from creditledger.records.state import ReceiptState
 from creditledger.records.verdict import Outcome, Reason, Verdict
-from fakes.cast import fake_digest, validator
+from fakes.committee import fake_digest, validator
 from fakes.pool import Pool
 
 

@@ -370,6 +370,14 @@ def test_writing_takes_the_operators_key(ledger: Ledger, clock: FixedClock) -> N
         handed.append(registration(ledger.id, "alice"))
 
 
+def test_a_key_file_of_another_ledger_is_refused(ledger: Ledger, tmp_path: Path, clock: FixedClock) -> None:
+    ledger.close()
+    with found(tmp_path / "other", FixedClock(START_MS + 1)) as other:
+        shutil.copy(other.directory.keys / "operator.key", ledger.directory.keys / "operator.key")
+    with pytest.raises(RoleError):
+        Ledger.open(ledger.path, clock=clock)
+
+
 def test_entry_times_never_fall(ledger: Ledger, clock: FixedClock) -> None:
     times = []
     for name, now in (("a", START_MS + 5_000), ("b", START_MS + 1_000), ("c", START_MS + 9_000)):

@@ -79,6 +79,24 @@ def test_growing_waits_for_a_reader_that_ends(tmp_path: Path) -> None:
     store.close()
 
 
+def test_writers_of_one_process_take_turns_over_growth(tmp_path: Path) -> None:
+    store = LmdbStore.create(tmp_path / "store", map_size=MIB)
+
+    def write(part: int) -> None:
+        for number in range(8):
+            with store.write() as view:
+                view.put(bytes([part, number]), bytes(MIB // 8))
+
+    threads = [threading.Thread(target=write, args=(part,)) for part in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with store.read() as view:
+        assert len(list(view.scan(b""))) == 32
+    store.close()
+
+
 def test_a_flipped_byte_is_not_handed_out(tmp_path: Path) -> None:
     """LMDB has no checksums of its own."""
     value = b"the one value that was written" * 10

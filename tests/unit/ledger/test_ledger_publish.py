@@ -154,8 +154,33 @@ def test_nothing_is_signed_over_damage(ledger: Ledger, key: bytes) -> None:
     assert (ledger.directory.public / "checkpoint").read_bytes() == before
 
 
+def test_an_entry_changed_with_its_leaf_hash_is_told_by_the_node_above(ledger: Ledger) -> None:
+    fill(ledger, 515)
+    forged = ledger.entry_bytes(5)[:-1] + b"\0"
+    ledger.close()
+    store = LmdbStore(ledger.directory.store)
+    with store.write() as view:
+        view.put(entry_key(5), forged)
+        view.put(node_key(0, 5), leaf_hash(forged))
+    store.close()
+    with Ledger.open(ledger.path, clock=FixedClock()) as damaged:
+        with pytest.raises(IntegrityError, match="tree node 8/0"):
+            damaged.publish()
+        assert parse_checkpoint_note(damaged.checkpoint()).size == 1
+
+
+def test_an_old_node_in_a_new_partial_tile_is_checked_against_the_root(ledger: Ledger) -> None:
+    fill(ledger, 515)
+    ledger.publish()
+    with _flip(ledger, node_key(8, 0)) as damaged:
+        damaged.submit([registration(damaged.id, f"party-{number}") for number in range(300)])
+        with pytest.raises(IntegrityError, match="right edge"):
+            damaged.publish()
+        assert parse_checkpoint_note(damaged.checkpoint()).size == 515
+
+
 def test_a_log_that_falls_behind_its_publication_is_refused(ledger: Ledger, tmp_path: Path) -> None:
-    """Store and head restored together from a backup: what was published tells."""
+    """Store, head and witness restored together from a backup: what was published tells."""
     ledger.close()
     for name in ("store", "head", "witness"):
         source = ledger.path / name
@@ -165,7 +190,8 @@ def test_a_log_that_falls_behind_its_publication_is_refused(ledger: Ledger, tmp_
         later.publish()
     shutil.rmtree(ledger.path / "store")
     shutil.copytree(tmp_path / "store", ledger.path / "store")
-    shutil.copy(tmp_path / "head", ledger.path / "head")
+    for name in ("head", "witness"):
+        shutil.copy(tmp_path / name, ledger.path / name)
     with Ledger.open(ledger.path, clock=FixedClock()) as restored, pytest.raises(RollbackError):
         restored.publish()
 
@@ -217,6 +243,17 @@ def test_without_the_witness_quorum_the_old_checkpoint_stays(ledger: Ledger, tmp
     remote = LocalWitness(tmp_path / "remote", signer("remote"))
     note = ledger.publish(cosigners=[local, remote])
     assert ledger.policy().verify_checkpoint(note).checkpoint.size == 2
+
+
+def test_a_witness_added_by_hand_does_not_lock_the_ledger(ledger: Ledger, tmp_path: Path) -> None:
+    """What was published under the old policy does not meet the new one until it is cosigned anew."""
+    _require_remote(ledger, ("remote",))
+    ledger.close()
+    with Ledger.open(ledger.path, clock=FixedClock()) as again:
+        again.append(registration(again.id, "alice"))
+        remote = LocalWitness(tmp_path / "remote", signer("remote"))
+        local = LocalWitness(again.directory.witness, signer("witness"))
+        assert parse_checkpoint_note(again.publish(cosigners=[local, remote])).size == 2
 
 
 def test_a_clock_ahead_of_its_witnesses_stops_the_writer(tmp_path: Path) -> None:

@@ -118,6 +118,32 @@ def test_every_file_of_the_tree_is_checked(ledger: Ledger, path: str, harm: str)
     assert isinstance(report.error, VerificationError | MalformedRecordError)
 
 
+@pytest.mark.parametrize(("index", "path"), [(5, "000"), (514, "002.p/3")])
+def test_an_entry_changed_with_its_leaf_hash_is_refused(ledger: Ledger, index: int, path: str) -> None:
+    """Bundle and tile agree with each other, but not with the tree above them."""
+    publish(ledger, 515)
+    entries = [ledger.entry_bytes(at) for at in range(index // 256 * 256, min(515, index // 256 * 256 + 256))]
+    entries[index % 256] = entries[index % 256][:-1] + b"\0"
+    tile = ledger.directory.public / "tile"
+    (tile / "entries" / path).write_bytes(encode_entry_bundle(entries))
+    (tile / "0" / path).write_bytes(bundle_leaf_hashes(entries))
+    report = audit(ledger.path, now_unix_ms=NOW)
+    assert isinstance(report.error, InclusionProofError)
+    assert report.entries == 0
+
+
+def test_a_log_signed_by_another_key_than_its_operators_is_refused(ledger: Ledger) -> None:
+    """Also where the policy names no ledger: who signs the log is who founded it."""
+    ledger.publish()
+    mallory = Ed25519NoteSigner(ledger.origin, signer("mallory"))
+    checkpoint = parse_checkpoint_note(ledger.checkpoint())
+    own = replace(ledger.policy(), ledger_id=None, witnesses=(), quorum="none")
+    assert audit(ledger.path, now_unix_ms=NOW, policy=own).ok
+    (ledger.directory.public / "checkpoint").write_bytes(sign_checkpoint(checkpoint, [mallory]))
+    policy = replace(own, logs=(replace(own.logs[0], vkey=mallory.vkey),))
+    assert isinstance(audit(ledger.path, now_unix_ms=NOW, policy=policy).error, PolicyError)
+
+
 def test_a_partial_tile_may_be_gone_once_its_full_tile_is_there(ledger: Ledger) -> None:
     publish(ledger, 100)
     note = (ledger.directory.public / "checkpoint").read_bytes()

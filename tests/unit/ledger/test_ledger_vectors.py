@@ -12,8 +12,9 @@ from creditledger.ledger.keyring import KeyFile, PublicKeyFile
 from creditledger.ledger.lmdb_store import LmdbStore
 from creditledger.ledger.local_witness import WitnessFile
 from creditledger.records.entry import Submission
-from creditledger.transparency.checkpoint import Checkpoint
+from creditledger.transparency.checkpoint import Checkpoint, sign_checkpoint
 from creditledger.transparency.keys import Ed25519Signer
+from creditledger.transparency.note import Ed25519NoteSigner
 from ledger_pools import registration
 
 FOLDER = Path(__file__).parents[2] / "vectors" / "ledger"
@@ -46,6 +47,11 @@ def test_the_head_is_this_note(tmp_path: Path) -> None:
     file.replace(head, operator)
     assert (tmp_path / "head").read_text() == case["head"]
     assert file.read() == head
+    other = Checkpoint(origin="another.example/log", size=head.size, root=head.root)
+    signer = Ed25519NoteSigner(case["log"], operator)
+    (tmp_path / "head").write_bytes(sign_checkpoint(other, [signer]))
+    with pytest.raises(IntegrityError, match="another log"):
+        file.read()
     (tmp_path / "head").write_text(case["head"].replace("\n7\n", "\n8\n"))
     with pytest.raises(IntegrityError):
         file.read()

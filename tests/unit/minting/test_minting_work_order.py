@@ -8,7 +8,8 @@ from creditledger.errors import MalformedRecordError
 from creditledger.minting.work_order import WorkOrder
 from creditledger.records import canonical
 from creditledger.records.job import Job, PlanSpan
-from fakes.cast import fake_digest, fake_id
+from fakes.cast import fake_id
+from fakes.committee import fake_digest
 
 JOB = Job(
     id=fake_id("job"),

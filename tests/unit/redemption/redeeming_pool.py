@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TypeVar
 
 from creditledger.credits import reading
 from creditledger.ledger.founding import create, default_parameters, member_of
@@ -25,6 +26,7 @@ from creditledger.transparency.trust_policy import TrustPolicy
 GRANTED = 1_000_000_000_000
 MODEL = bytes.fromhex("ab" * 32)
 CLIENT, QUEUE, OTHER_QUEUE, NODE = (Ed25519Signer(bytes([seed]) * 32) for seed in (1, 2, 3, 4))
+RecordT = TypeVar("RecordT", bound=Record)
 _ACCOUNTS = ((CLIENT, Role.CLIENT, "alice"), (QUEUE, Role.QUEUE, "gpus"), (OTHER_QUEUE, Role.QUEUE, "more"))
 
 
@@ -128,7 +130,7 @@ class RedeemingPool:
             raise LookupError(hold.hex())
         return found
 
-    def records(self, *kinds: type[Record]) -> list[Record]:
+    def records(self, *kinds: type[RecordT]) -> list[RecordT]:
         """All logged records of these kinds, in order."""
         with Ledger.open(self.path, read_only=True) as ledger:
             entries = [ledger.entry(index) for index in range(ledger.size)]

@@ -1,4 +1,4 @@
-"""specs/redemption.md §3: the client countersigns what it received, and nothing after the first difference."""
+"""specs/redemption.md §3: the client countersigns what it received, up to the first difference."""
 
 from collections.abc import Mapping
 from dataclasses import replace

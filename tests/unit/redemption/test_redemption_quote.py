@@ -1,6 +1,7 @@
 """specs/redemption.md §2: a quote is the charge, computed beforehand."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -81,7 +82,7 @@ def test_a_quote_holds_until_it_expires(parameters: Parameters) -> None:
 @pytest.mark.parametrize(
     "change", [{"amount_micro": 1}, {"micro_per_gpu_second": 1}, {"gpus": 3}, {"parameters": bytes(32)}]
 )
-def test_a_quote_that_was_changed_is_refused(parameters: Parameters, change: dict[str, int]) -> None:
+def test_a_quote_that_was_changed_is_refused(parameters: Parameters, change: dict[str, Any]) -> None:
     forged = replace(quote(parameters), **change)
     with pytest.raises(ExpiredError):
         require_quote_in_force(forged, parameters, LEDGER, now_unix_ms=NOW)

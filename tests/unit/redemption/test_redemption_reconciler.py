@@ -27,7 +27,7 @@ class LossyAccess(LedgerAccess):
     lose = 0
 
     @contextmanager
-    def writing(self) -> Iterator[Ledger]:  # type: ignore[override]
+    def writing(self) -> Iterator[Ledger]:
         with super().writing() as ledger:
             access, submit = self, ledger.submit
 
@@ -62,8 +62,9 @@ class Desk:
 
     def logged(self) -> list[int | str]:
         """Captured amounts and release reasons of this hold in the log."""
-        found = [r for r in self.pool.records(Capture, Release) if r.hold == self.held.digest]  # type: ignore[attr-defined]
-        return [r.amount_micro if isinstance(r, Capture) else r.reason for r in found]  # type: ignore[attr-defined]
+        captures = [record for record in self.pool.records(Capture) if record.hold == self.held.digest]
+        releases = [record for record in self.pool.records(Release) if record.hold == self.held.digest]
+        return [*(record.amount_micro for record in captures), *(record.reason for record in releases)]
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from creditledger.activations.delivered import delivered_root
 from creditledger.credits import reading
@@ -41,9 +42,7 @@ PLAN = [PlanSpan(layer_start=0, layer_stop=12, node=NODE.public_key)]
 INPUTS, OUTPUTS = (np.full((300, 4), value, dtype=np.float32) for value in (0.5, 1.5))
 
 
-def work(
-    ledger: Ledger, order: WorkOrder, *, outputs: "np.ndarray[tuple[int, ...], np.dtype[np.float32]]"
-) -> None:
+def work(ledger: Ledger, order: WorkOrder, *, outputs: NDArray[np.float32]) -> None:
     """A node's two receipts for 300 positions, as a logged batch."""
     receipts: list[Receipt] = []
     for start, stop in ((0, 256), (256, 300)):

@@ -41,7 +41,9 @@ def test_the_ratio_is_what_refutes_int8(pool: WorkingPool) -> None:
     """int8 stays close, yet well beyond the threshold; honest kernels stay below it."""
     job = pool.order()
     pool.run(job, kernels={1: pool.model.degraded("int8")})
-    judged = [j for action in pool.check() if isinstance(action, Committed) for j in action.judgements.values()]
+    judged = [
+        j for action in pool.check() if isinstance(action, Committed) for j in action.judgements.values()
+    ]
     by_reason = {judgement.reason: judgement for judgement in judged}
     assert set(by_reason) == {Reason.MATCH, Reason.RATIO}
     assert by_reason[Reason.MATCH].ratio < 0.95 * by_reason[Reason.MATCH].threshold

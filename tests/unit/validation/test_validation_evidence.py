@@ -10,11 +10,10 @@ from creditledger.activations.bf16 import to_bf16_bits
 from creditledger.activations.sketch import read_sketch, sketch_bytes
 from creditledger.credits import reading
 from creditledger.minting.batching import sign_batch
-from creditledger.minting.handover import sign_handover
 from creditledger.minting.receipt_maker import MintedReceipt
 from creditledger.minting.sealed_evidence import SketchOpening, open_sketches, seal_inputs
 from creditledger.records.job import Job
-from creditledger.records.receipt import Handover, Receipt
+from creditledger.records.receipt import Receipt
 from creditledger.records.verdict import Outcome, Reason
 from creditledger.validation.evidence import DirectoryEvidence
 from creditledger.validation.judgement import Judgement
@@ -162,17 +161,8 @@ def relay(pool: WorkingPool, *, with_handover: bool) -> dict[int, list[Receipt]]
         receipts[index] = session.receipts
         minter.flush()
     if with_handover:
-        handover = Handover(
-            job=receipts[1][0].job,
-            sender=pool.nodes[0].public_key,
-            boundary=2,
-            window_start=0,
-            positions=256,
-            root=receipts[1][0].input_root,
-        )
-        signed = sign_handover(handover, key=pool.nodes[0], ledger_id=pool.ledger.id)
-        name = receipts[1][0].input_root.hex() + ".handover"
-        (pool.ledger.directory.evidence / name).write_bytes(signed)
+        shown = replace(receipts[0][0], output_root=receipts[1][0].input_root)
+        pool.minter(1).keep_handover(pool.minter(0).hand_over(shown))
     return receipts
 
 

@@ -13,7 +13,7 @@ from creditledger.records.verdict import Outcome, Reveal, Verdict
 from creditledger.validation.journal import AttestedRound, Journal, JournaledVerdict, RoundVerdicts
 from creditledger.validation.standing import all_standings, node_standing
 from creditledger.validation.validator import Attested, Committed, Missed, Revealed
-from fakes.cast import fake_digest
+from fakes.committee import fake_digest
 from fakes.working_pool import CountedBytes, WorkingPool
 
 
@@ -115,9 +115,9 @@ def test_without_the_journal_nothing_is_revealed(pool: WorkingPool) -> None:
 
 
 def open_journal(pool: WorkingPool, path: Path) -> Journal:
-    from fakes.cast import real_validator
+    from fakes.working_pool import validator_signer
 
-    return Journal(path, ledger_id=pool.ledger.id, public_key=real_validator(0).public_key)
+    return Journal(path, ledger_id=pool.ledger.id, public_key=validator_signer(0).public_key)
 
 
 def latest_round(pool: WorkingPool) -> int:
@@ -219,7 +219,7 @@ def test_below_the_certain_rate_only_the_drawn_one_has_duties(
 ) -> None:
     """At a floor of one half and no probation some receipts are drawn and some are not."""
     pool = make_pool(probation_micro=0, check_floor_ppm=500_000)
-    receipts = pool.run(pool.order(positions=1280), positions=1280)
+    receipts = pool.run(pool.order(positions=768), positions=768)
     actions = pool.check()
     commits = [action for action in actions if isinstance(action, Committed)]
     drawn = sum(len(action.judgements) for action in commits)
@@ -227,5 +227,3 @@ def test_below_the_certain_rate_only_the_drawn_one_has_duties(
     assert sum(state.due for state in states) == drawn
     assert 0 < drawn < 2 * len(states)
     assert all(state.upheld == state.due for state in states)
-
-

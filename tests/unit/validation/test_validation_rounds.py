@@ -19,8 +19,8 @@ from creditledger.validation.evidence import DirectoryEvidence
 from creditledger.validation.journal import AttestedRound, Journal
 from creditledger.validation.validator import Attested, Validator
 from creditledger.validation.validator_key import ValidatorKey
-from fakes.cast import fake_digest, real_validator
-from fakes.working_pool import SetClock, WorkingPool, audit_key, validator_key
+from fakes.committee import fake_digest
+from fakes.working_pool import SetClock, WorkingPool, audit_key, validator_key, validator_signer
 
 
 def remote_validator(pool: WorkingPool, index: int, **changes: object) -> Validator:
@@ -151,7 +151,7 @@ def test_two_rounds_of_one_number_are_never_signed(pool: WorkingPool) -> None:
     with pool.ledger.read() as state:
         number = reading.latest_round(state).round.number
     journal = Journal(
-        pool.folder / "bound", ledger_id=pool.ledger.id, public_key=real_validator(0).public_key
+        pool.folder / "bound", ledger_id=pool.ledger.id, public_key=validator_signer(0).public_key
     )
     other = AttestedRound(number=number, digest=fake_digest("another round"), log_size=0)
     journal.note_attested(other)
@@ -167,7 +167,7 @@ def test_a_log_that_lost_a_signed_round_is_refused(make_pool: Callable[..., Work
     """Restored from a backup, or forked: the validator vouched for more than is there now."""
     pool = make_pool()
     journal = Journal(
-        pool.folder / "bound", ledger_id=pool.ledger.id, public_key=real_validator(0).public_key
+        pool.folder / "bound", ledger_id=pool.ledger.id, public_key=validator_signer(0).public_key
     )
     journal.note_attested(AttestedRound(number=9, digest=fake_digest("round 9"), log_size=500))
     journal.close()
@@ -187,7 +187,7 @@ def test_who_has_no_seat_signs_nothing(pool: WorkingPool) -> None:
 def test_a_seat_with_another_audit_key_is_refused(pool: WorkingPool) -> None:
     """It could attest, and then open nothing that it must check."""
     pool.ledger.close_round()
-    mixed = ValidatorKey(bls=real_validator(0), audit=audit_key(1))
+    mixed = ValidatorKey(bls=validator_signer(0), audit=audit_key(1))
     validator = pool.validator(0, key=mixed, journal=pool.folder / "mixed")
     with pytest.raises(RoleError):
         validator.step()

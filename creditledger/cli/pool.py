@@ -1,0 +1,148 @@
+"""`init`, `register` and `grant`: who the pool is. Source: specs/cli.md §4."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from creditledger.cli.opening import account_id, account_key, new_id, writing
+from creditledger.cli.options import (
+    INPUT_FILE,
+    AmountCommand,
+    amount,
+    id_option,
+    json_option,
+    key_option,
+    ledger_argument,
+)
+from creditledger.cli.output import emit
+from creditledger.cli.rounds import complete, placed
+
+if TYPE_CHECKING:
+    from creditledger.ledger.ledger import Ledger
+
+
+@click.command()
+@click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
+@click.option("--origin", required=True, help="The log's name in its checkpoints, like example.org/pool.")
+@click.option("--parameters", "parameters_path", type=INPUT_FILE, help="The pool's rules as TOML.")
+@json_option
+def init(directory: Path, origin: str, parameters_path: Path | None, as_json: bool) -> None:
+    """Found a ledger in DIR: keys, genesis, empty log, policy.
+
+    Without --parameters, or with one that names no committee, it is a one-person pool: one
+    validator and one local witness, whose keys lie in DIR/keys, so that every verb works at once."""
+    with _found(directory, origin, parameters_path) as ledger:
+        complete(ledger)
+        emit(
+            {
+                "ledger": ledger.id,
+                "origin": ledger.origin,
+                "path": directory,
+                "policy": ledger.directory.policy,
+                "keys": ledger.directory.keys,
+                "local_validators": len(ledger.local_validators()),
+                "quorum": ledger.genesis.parameters.quorum,
+            },
+            as_json=as_json,
+        )
+
+
+def _found(directory: Path, origin: str, parameters_path: Path | None) -> "Ledger":
+    from creditledger.cli.parameters_file import ParametersFile, read_parameters
+    from creditledger.ledger.founding import create, default_parameters, member_of
+    from creditledger.ledger.keyring import KeyFile, KeyRole
+    from creditledger.ledger.ledger import OPERATOR_KEY, WITNESS_KEY
+
+    rules = ParametersFile(members=(), quorum=1, changes={}, profiles=())
+    if parameters_path is not None:
+        rules = read_parameters(parameters_path)
+    operator = KeyFile.new(KeyRole.OPERATOR, random_bytes=os.urandom)
+    witness = KeyFile.new(KeyRole.WITNESS, random_bytes=os.urandom)
+    keys = {OPERATOR_KEY: operator, WITNESS_KEY: witness}
+    members = rules.members
+    if not members:
+        validator = KeyFile.new(KeyRole.VALIDATOR, random_bytes=os.urandom)
+        keys["validator-0.key"] = validator
+        members = (member_of(validator),)
+    return create(
+        directory,
+        origin=origin,
+        operator=operator.ed25519(),
+        parameters=rules.apply(default_parameters(members, quorum=rules.quorum)),
+        profiles=rules.profiles,
+        witness=witness.ed25519(),
+        keys=keys,
+    )
+
+
+@click.command()
+@ledger_argument
+@click.argument("name")
+@key_option
+@json_option
+def register(ledger: Path, name: str, key_path: Path, as_json: bool) -> None:
+    """Open an account under NAME for the key in a key file, in the key's role.
+
+    The file is bound to this ledger: no other will take it. Where the pool admits by approval,
+    whoever has the operator's key approves by running this."""
+    from creditledger.ledger.keyring import bind_key
+    from creditledger.quantities import ZERO_DIGEST
+    from creditledger.records.entry import Submission
+    from creditledger.records.registration import Registration, Role
+
+    with writing(ledger) as opened:
+        key = account_key(key_path, ledger_id=opened.id)
+        signer = key.ed25519()
+        record = Registration(
+            account=signer.public_key,
+            role=Role[key.role.name],
+            name=name,
+            next_key=ZERO_DIGEST,
+            admission=_admission(opened, signer.public_key),
+        )
+        signature = signer.sign(record.signing_bytes(opened.id))
+        acknowledgement = opened.append(Submission(record=record, signature=signature))
+        bind_key(key_path, ledger_id=opened.id)
+        answer = {"account": signer.public_key, "name": name, "role": key.role.value}
+        emit(answer | placed(opened, acknowledgement), as_json=as_json)
+
+
+def _admission(ledger: "Ledger", account: bytes) -> bytes:
+    """The operator's consent, where the pool asks for it; else empty."""
+    from creditledger.credits.reading import parameters_in_force
+    from creditledger.ledger.keyring import KeyRole, load_key
+    from creditledger.ledger.ledger import OPERATOR_KEY
+    from creditledger.records.parameters import Admission
+    from creditledger.records.registration import admission_bytes
+
+    with ledger.read() as state:
+        if parameters_in_force(state).admission != Admission.APPROVAL:
+            return b""
+    operator = load_key(ledger.directory.keys / OPERATOR_KEY, roles=(KeyRole.OPERATOR,), ledger_id=ledger.id)
+    return operator.ed25519().sign(admission_bytes(account, ledger.id))
+
+
+@click.command(cls=AmountCommand)
+@ledger_argument
+@click.argument("account")
+@click.argument("amount_micro", metavar="AMOUNT", callback=amount)
+@click.option(
+    "--reason", required=True, metavar="CODE", help="Why, as a name: a-z, 0-9, dot, dash, underscore."
+)
+@id_option
+@json_option
+def grant(
+    ledger: Path, account: str, amount_micro: int, reason: str, given_id: bytes | None, as_json: bool
+) -> None:
+    """Give credits to ACCOUNT, in effect with the first round that the committee certifies over it."""
+    from creditledger.records.transfer import Grant
+
+    with writing(ledger) as opened:
+        with opened.read() as state:
+            receiver = account_id(state, account)
+        record = Grant(id=given_id or new_id(), account=receiver, amount_micro=amount_micro, reason=reason)
+        acknowledgement = opened.append(opened.sign(record))
+        answer = {"grant": record.digest(opened.id), "id": record.id, "account": receiver}
+        emit(answer | {"amount_micro": amount_micro} | placed(opened, acknowledgement), as_json=as_json)

@@ -1,0 +1,111 @@
+"""`run`: one voucher, one job. Source: specs/cli.md §10."""
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from creditledger.cli.opening import writing
+from creditledger.cli.options import INPUT_FILE, json_option, key_file, ledger_argument, read_start
+from creditledger.cli.output import emit
+from creditledger.cli.rounds import complete
+from creditledger.errors import BusyError, MalformedBundleError
+
+if TYPE_CHECKING:
+    from creditledger.ledger.directory import LedgerDirectory
+    from creditledger.records.transfer import Hold
+    from creditledger.redemption.queues.job_outcome import JobOutcome
+
+KEY_FILES_MAX = 256
+
+
+@click.command()
+@ledger_argument
+@click.option("--queue", type=click.Choice(["local", "slurm"]), required=True)
+@click.option("--voucher", "voucher_path", required=True, type=INPUT_FILE)
+@click.option("--key", "key_path", type=INPUT_FILE, callback=key_file, help="Default: in LEDGER/keys.")
+@click.option(
+    "--gpus", "slots", type=click.IntRange(1, 4_096), help="GPUs of the queue. Default: as paid for."
+)
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+@json_option
+def run(
+    ledger: Path,
+    queue: str,
+    voucher_path: Path,
+    key_path: Path | None,
+    slots: int | None,
+    command: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Run COMMAND on the GPUs that a voucher bought; capture what it used, release the rest.
+
+    The job's own exit code is in the answer: this exits 0 whenever the job ran and was settled. A
+    voucher that is presented again starts nothing; the first job's outcome is the answer."""
+    from creditledger.ledger.directory import LedgerDirectory
+    from creditledger.redemption.queues.local import LocalQueue
+    from creditledger.transparency.trust_policy import TrustPolicy
+
+    if queue == "slurm":
+        raise click.UsageError("the slurm queue is not part of this version: use --queue local")
+    if shutil.which(command[0]) is None:
+        raise click.UsageError(f"no such command: {command[0]}")
+    directory = LedgerDirectory(ledger)
+    policy = TrustPolicy.load(directory.policy)
+    encoded, hold = _voucher(voucher_path)
+    key = _queue_key(directory, hold) if key_path is None else key_path
+    folder = directory.path / "queues" / hold.queue.hex()
+    with LocalQueue(folder, ledger=ledger, key=key, policy=policy, slots=slots or hold.gpus) as opened:
+        outcome = opened.run(encoded, command)
+    if not outcome.settled:
+        raise BusyError(f"the job ran, but the ledger could not be told: {outcome.problem}")
+    with writing(ledger) as settled:
+        complete(settled)
+    emit(_answer(outcome), as_json=as_json)
+
+
+def _voucher(path: Path) -> "tuple[bytes, Hold]":
+    """The voucher's bytes and the hold it speaks of, not verified yet. Raises MalformedBundleError."""
+    from creditledger.errors import MalformedRecordError
+    from creditledger.records.transfer import Hold
+    from creditledger.redemption.voucher import Voucher
+    from creditledger.transparency.bundle import BUNDLE_BYTES_MAX, decode_bundle
+
+    voucher = Voucher.load(read_start(path, most=BUNDLE_BYTES_MAX + 1))
+    entries = decode_bundle(voucher.encoded).entry
+    try:
+        hold = Hold.decode(entries[0].record if entries else b"")
+    except MalformedRecordError as error:
+        raise MalformedBundleError("voucher holds no hold", found=str(error)) from error
+    return voucher.encoded, hold
+
+
+def _queue_key(directory: "LedgerDirectory", hold: "Hold") -> Path:
+    """The key file in the ledger's directory that belongs to the voucher's queue."""
+    from creditledger.errors import CreditLedgerError
+    from creditledger.ledger.keyring import KeyRole, load_key
+
+    for path in sorted(directory.keys.glob("*.key"))[:KEY_FILES_MAX]:
+        try:
+            key = load_key(path, roles=(KeyRole.QUEUE,))
+        except CreditLedgerError:
+            continue
+        if key.ed25519().public_key == hold.queue:
+            return path
+    raise click.UsageError(f"no key of queue {hold.queue.hex()} in {directory.keys}: name it with --key")
+
+
+def _answer(outcome: "JobOutcome") -> dict[str, Any]:
+    return {
+        "hold": outcome.hold,
+        "exit_code": outcome.exit_code,
+        "ending": outcome.ending.value,
+        "gpu_ms": outcome.gpu_ms,
+        "captured_micro": outcome.captured_micro,
+        "released_micro": outcome.released_micro,
+        "settled": outcome.settled,
+        "refusal": outcome.refusal,
+        "stdout": outcome.stdout,
+        "stderr": outcome.stderr,
+    }

@@ -1,0 +1,262 @@
+"""Every verb once as it is meant, in one pool after another."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cli_pools import MODEL_DIGEST, Stage, ask, cli, content_of, frames
+from ledger_pools import registration
+
+MICRO = 1_000_000
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    yield Stage(tmp_path_factory.mktemp("verbs"))
+
+
+def test_init_without_a_file_founds_a_one_person_pool(tmp_path: Path) -> None:
+    founded = ask("init", tmp_path / "pool", "--origin", "pool.example/alone")
+    assert (founded["quorum"], founded["local_validators"]) == (1, 1)
+    assert founded["origin"] == "pool.example/alone"
+    assert len(founded["ledger"]) == 64
+    assert founded["ledger"] in Path(founded["policy"]).read_text()
+    assert sorted(path.name for path in (tmp_path / "pool" / "keys").iterdir()) == [
+        "operator.key",
+        "validator-0.key",
+        "witness-local.key",
+    ]
+
+
+def test_a_committee_of_public_keys_certifies_only_where_its_keys_are(tmp_path: Path) -> None:
+    """Without local validators a grant stays pending; with a key file copied in, the next verb certifies."""
+    ask("key", "new", tmp_path / "v.key", "--role", "validator")
+    ask("key", "new", tmp_path / "c.key")
+    (tmp_path / "p.toml").write_text('[committee]\nmembers = ["v.key.pub"]\nquorum = 1\n')
+    pool = tmp_path / "pool"
+    arguments = ["--origin", "pool.example/two", "--parameters", tmp_path / "p.toml"]
+    founded = ask("init", pool, *arguments)
+    assert (founded["local_validators"], founded["quorum"]) == (0, 1)
+    assert ask("register", pool, "carol", "--key", tmp_path / "c.key")["status"] == "pending"
+    waiting = ask("grant", pool, "carol", "7", "--reason", "seed")
+    assert (waiting["status"], waiting["round"]) == ("pending", None)
+    before = ask("balance", pool, "carol")
+    assert (before["available_micro"], before["certified"]) == (0, False)
+    (pool / "keys" / "validator-0.key").write_bytes((tmp_path / "v.key").read_bytes())
+    assert ask("checkpoint", pool)["certified_round"] == 2
+    after = ask("balance", pool, "carol")
+    assert (after["available_micro"], after["certified"]) == (7, True)
+
+
+def test_a_key_file_is_private_and_its_public_side_is_not(tmp_path: Path) -> None:
+    made = ask("key", "new", tmp_path / "v.key", "--role", "validator")
+    assert (tmp_path / "v.key").stat().st_mode & 0o777 == 0o600
+    secret = json.loads((tmp_path / "v.key").read_text())["bls"]
+    assert secret not in (tmp_path / "v.key.pub").read_text()
+    shown = ask("key", "show", tmp_path / "v.key")
+    assert shown["public"] == made["public"]
+    assert shown["role"] == "validator"
+    assert len(shown["proof_of_possession"]) == 192
+    assert secret not in json.dumps(shown)
+
+
+def test_registering_binds_the_key_file_to_the_ledger(stage: Stage) -> None:
+    shown = ask("key", "show", stage / "alice.key")
+    assert shown["ledger"] == ask("status", stage.pool)["ledger"]
+    again = ask("register", stage.pool, "alice", "--key", stage / "alice.key")
+    assert again["repeated"] is True
+
+
+def test_a_grant_is_in_effect_and_certified_on_return(stage: Stage) -> None:
+    stage.add("dora", "client")
+    granted = stage.grant("dora", "2.5credits")
+    assert granted["status"] == "certified"
+    balance = stage.balance("dora")
+    assert (balance["available_micro"], balance["certified"]) == (2_500_000, True)
+    assert balance["round"] == granted["round"]
+
+
+def test_a_repeated_id_is_a_success_and_moves_nothing_twice(stage: Stage) -> None:
+    number = "0f" * 16
+    first = stage.grant("bob", "3", "--id", number)
+    again = stage.grant("bob", "3", "--id", number)
+    assert (first["repeated"], again["repeated"]) == (False, True)
+    assert first["index"] == again["index"]
+    assert stage.balance("bob")["available_micro"] == 3
+
+
+def test_from_quote_to_capture_and_release(stage: Stage) -> None:
+    before = stage.balance("alice")
+    hold = stage.hold(seconds=100)
+    held = stage.balance("alice")
+    assert held["held_micro"] == before["held_micro"] + MICRO
+    verified = ask("verify", stage / "voucher", "--policy", stage.policy)
+    assert (verified["subject"], verified["status"], verified["id"]) == ("hold", "open", hold)
+    captured = ask("capture", stage.pool, hold, 1_500, "--key", stage / "gpu.key", "--id", "01" * 16)
+    assert captured["amount_micro"] == 15_000
+    again = ask("capture", stage.pool, hold, 1_500, "--key", stage / "gpu.key", "--id", "01" * 16)
+    assert (again["repeated"], again["index"]) == (True, captured["index"])
+    ask("release", stage.pool, hold, "--key", stage / "gpu.key")
+    after = stage.balance("alice")
+    assert after["held_micro"] == before["held_micro"]
+    assert after["available_micro"] == before["available_micro"] - 15_000
+    assert stage.balance("gpu")["metered_micro"] == 15_000 - 150
+
+
+def test_a_hold_repeated_by_its_id_gives_the_voucher_again(stage: Stage) -> None:
+    quote = stage.quote("again")
+    arguments = [quote, "--key", stage / "alice.key", "-o", stage / "again.voucher", "--id", "02" * 16]
+    first, again = ask("hold", stage.pool, *arguments), ask("hold", stage.pool, *arguments)
+    assert (again["hold"], again["repeated"]) == (first["hold"], True)
+    ask("verify", stage / "again.voucher", "--policy", stage.policy)
+
+
+def test_transfer_moves_credits(stage: Stage) -> None:
+    before = stage.balance("bob")["available_micro"]
+    moved = ask("transfer", stage.pool, "bob", "10", "--key", stage / "alice.key")
+    assert moved["status"] == "certified"
+    assert stage.balance("bob")["available_micro"] == before + 10
+
+
+def test_statement_ends_at_the_balance(stage: Stage) -> None:
+    found = ask("statement", stage.pool, "alice")
+    last = found["lines"][-1]
+    balance = stage.balance("alice")
+    assert last["available_after"] == balance["available_micro"]
+    assert sum(line["available_change"] for line in found["lines"]) == balance["available_micro"]
+    assert (found["account"], found["round"]) == (balance["account"], balance["round"])
+
+
+def test_statement_of_an_account_by_its_hex_id_is_a_table(stage: Stage) -> None:
+    said = cli("statement", stage.pool, stage.balance("alice")["account"])
+    assert said.code == 0
+    assert "grant" in said.out
+    assert "round: " in said.out
+
+
+def test_a_voucher_runs_one_job_and_gives_the_rest_back(stage: Stage) -> None:
+    stage.hold("job.voucher")
+    arguments = ["--queue", "local", "--voucher", stage / "job.voucher", "--key", stage / "gpu.key"]
+    before = stage.balance("alice")
+    ran = cli("run", stage.pool, *arguments, "--json", "--", "sh", "-c", "echo --json; exit 3")
+    assert (ran.code, ran.err) == (0, "")
+    answer = ran.answer
+    assert (answer["exit_code"], answer["ending"], answer["settled"]) == (3, "exited", True)
+    assert Path(answer["stdout"]).read_text() == "--json\n"
+    assert answer["captured_micro"] + answer["released_micro"] == 6 * MICRO
+    after = stage.balance("alice")
+    assert after["available_micro"] == before["available_micro"] + answer["released_micro"]
+    assert after["held_micro"] == before["held_micro"] - 6 * MICRO
+    again = cli("run", stage.pool, *arguments, "--json", "--", "false")
+    assert again.answer == answer
+
+
+def test_the_queue_key_is_found_in_the_ledger_directory(stage: Stage) -> None:
+    stage.hold("found.voucher", seconds=60)
+    (stage.pool / "keys" / "gpu.key").write_bytes((stage / "gpu.key").read_bytes())
+    ran = cli("run", stage.pool, "--queue", "local", "--voucher", stage / "found.voucher", "--json", "true")
+    assert ran.answer["exit_code"] == 0
+
+
+def test_an_order_is_logged_held_and_its_secret_is_private(stage: Stage) -> None:
+    (stage / "plan").write_text("# both spans at one node\n0:2 n1\n\n2:4 n1\n")
+    ordered = ask(
+        *("order", stage.pool, "--model", "tiny", "--plan", stage / "plan", "--positions", 256),
+        *("--max-price", "1credits", "--key", stage / "alice.key", "-o", stage / "job"),
+    )
+    assert ordered["status"] == "certified"
+    assert (stage / "job").stat().st_mode & 0o777 == 0o600
+    waiting = cli("confirm", stage.pool, stage / "job", "--key", stage / "alice.key", "--json")
+    assert (waiting.code, waiting.answer["error"]) == (3, "BusyError")
+    by_digest = ask(
+        *("order", stage.pool, "--model", MODEL_DIGEST, "--plan", stage / "plan", "--positions", 1),
+        *("--max-price", 1, "--key", stage / "alice.key", "-o", stage / "other job"),
+    )
+    assert by_digest["job"] != ordered["job"]
+
+
+def test_status_and_checkpoint_agree(stage: Stage) -> None:
+    status, checkpoint = ask("status", stage.pool), ask("checkpoint", stage.pool)
+    assert status["size"] == status["published_size"] == checkpoint["size"]
+    assert status["certified_round"] == checkpoint["certified_round"]
+    note = cli("checkpoint", stage.pool).out
+    assert note.splitlines()[:2] == [status["origin"], str(status["size"])]
+    assert status["granted_micro"] == sum(
+        status[f"{part}_micro"] for part in ("available", "held", "unvested", "burned")
+    )
+
+
+def test_a_reader_without_the_operators_key_gets_the_published_checkpoint(tmp_path: Path) -> None:
+    pool = tmp_path / "pool"
+    ask("init", pool, "--origin", "pool.example/reader")
+    (pool / "keys" / "operator.key").unlink()
+    before = content_of(pool)
+    assert cli("checkpoint", pool).out.encode() == (pool / "public" / "checkpoint").read_bytes()
+    assert content_of(pool) == before
+
+
+def test_bundles_of_account_hold_and_absence_verify(stage: Stage) -> None:
+    hold = stage.hold("proven.voucher", seconds=50)
+    for subject, arguments in {
+        "account": ["alice"],
+        "hold": [hold],
+        "absent": ["--absent", "ab" * 32],
+    }.items():
+        made = ask("prove", stage.pool, *arguments, "-o", stage / "bundle")
+        assert made["subject"] == subject
+        verified = ask("verify", stage / "bundle", "--policy", stage.policy)
+        assert (verified["subject"], verified["work"]) == (subject, "unchecked")
+        assert verified["size"] == ask("status", stage.pool)["published_size"]
+        assert verified["time_unix_ms"] > 0
+    by_id = ask("prove", stage.pool, stage.balance("alice")["account"], "-o", stage / "bundle")
+    assert by_id["subject"] == "account"
+
+
+def test_verify_says_work_size_and_time_in_text(stage: Stage) -> None:
+    ask("prove", stage.pool, "bob", "-o", stage / "text bundle")
+    lines = cli("verify", stage / "text bundle", "--policy", stage.policy).out.splitlines()
+    assert "work: unchecked" in lines
+    assert f"size: {ask('status', stage.pool)['size']}" in lines
+    assert any(line.startswith("time unix ms: ") for line in lines)
+
+
+def test_append_answers_each_frame_in_order(stage: Stage) -> None:
+    ledger_id = bytes.fromhex(ask("status", stage.pool)["ledger"])
+    one, two = (registration(ledger_id, name).encode() for name in ("erna", "fritz"))
+    said = cli("append", stage.pool, "--stdin", "--ack", stdin=frames([one, b"no frame", two, one]))
+    first, refused, second, again = said.out.splitlines()
+    assert first.startswith("ACK ")
+    assert refused == "REFUSED 1 MalformedRecordError"
+    assert again == first
+    assert int(second.split()[1]) == int(first.split()[1]) + 1
+    assert said.code == 6
+    assert stage.balance("fritz")["certified"] is True
+    repeated = cli("append", stage.pool, "--stdin", "--ack", "--json", stdin=frames([one]))
+    assert repeated.code == 0
+    assert repeated.answer["index"] == int(first.split()[1])
+
+
+def test_audit_and_fsck_find_nothing(stage: Stage) -> None:
+    audited = ask("audit", stage.pool)
+    assert audited["ok"] is True
+    assert audited["entries"] == audited["checkpoint_size"] == ask("status", stage.pool)["size"]
+    assert ask("fsck", stage.pool)["entries"] == audited["entries"]
+
+
+def test_doctor_reports_and_never_fails() -> None:
+    found = ask("doctor")
+    assert found["bls"] in ("milagro", "py-ecc")
+    assert found["packages"]["click"]
+    assert isinstance(found["warnings"], list)
+    assert cli("doctor").code == 0
+
+
+def test_help_names_every_verb() -> None:
+    from creditledger.cli.main import VERBS
+
+    shown = cli("--help").out
+    assert all(f"  {verb} " in shown for verb in VERBS)
+    for verb in VERBS:
+        assert cli(verb, "--help").code == 0
