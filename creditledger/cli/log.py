@@ -10,7 +10,7 @@ import click
 
 from creditledger.cli.opening import is_writable, reading, writing
 from creditledger.cli.options import json_option, ledger_argument
-from creditledger.cli.output import as_line, emit
+from creditledger.cli.output import as_line, emit, emit_bytes
 from creditledger.cli.rounds import complete
 from creditledger.errors import (
     BusyError,
@@ -123,7 +123,7 @@ def checkpoint(ledger: Path, as_json: bool) -> None:
     with _up_to_date(ledger) as opened:
         note = opened.checkpoint()
         if not as_json:
-            click.echo(note, nl=False)
+            emit_bytes(note)
             return
         emit(_checkpoint(opened, note), as_json=True)
 
@@ -154,7 +154,7 @@ def _checkpoint(ledger: "Ledger", note: bytes) -> dict[str, Any]:
         "cosigned_unix_ms": verified.cosigned_unix_ms,
         "certified_round": None if certified is None else certified.round.number,
         "certified_size": None if certified is None else certified.round.log_size,
-        "note": note.decode("utf-8", "surrogateescape").encode("ascii", "backslashreplace").decode(),
+        "note": note.decode(),
     }
 
 

@@ -47,6 +47,16 @@ def emit_rows(rows: Sequence[Answer], *, as_json: bool, title: str) -> None:
     Console().print(table)
 
 
+def emit_bytes(text: bytes) -> None:
+    """UTF-8 text to the byte, whatever this terminal's encoding is."""
+    sys.stdout.flush()
+    buffer = getattr(sys.stdout, "buffer", None)
+    if buffer is None:
+        sys.stdout.write(text.decode())
+    else:
+        buffer.write(text)
+
+
 def note(text: str) -> None:
     """Prose for a person: stderr, one line."""
     click.echo(_one_line(text), err=True)

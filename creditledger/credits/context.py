@@ -5,15 +5,12 @@ Source: specs/credits.md §1."""
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from hashlib import sha256
-from typing import Final, Protocol
+from typing import Protocol
 
 from creditledger.records.parameters import Parameters
 from creditledger.transparency.bls import BlsBackend, verify_bls
 from creditledger.transparency.certificate import Committee, CommitteeMember, verify_certificate
 from creditledger.transparency.keys import verify_ed25519
-
-VERIFIED_MAX: Final = 65_536
 
 
 class SignatureVerifier(Protocol):
@@ -43,50 +40,27 @@ class FoldContext:
 
 
 class TransparencyVerifier:
-    """The real `SignatureVerifier`. What held once is remembered, ``remember`` signatures at most."""
+    """The real `SignatureVerifier`."""
 
-    __slots__ = ("_backend", "_held", "_remember")
+    __slots__ = ("_backend",)
 
-    def __init__(self, *, remember: int = VERIFIED_MAX, backend: BlsBackend | None = None) -> None:
+    def __init__(self, *, backend: BlsBackend | None = None) -> None:
         self._backend = backend
-        self._remember = remember
-        self._held: dict[bytes, None] = {}
 
     def ed25519(self, public_key: bytes, message: bytes, signature: bytes) -> None:
-        self._once(
-            b"ed25519|" + public_key + b"|" + message + b"|" + signature,
-            lambda: verify_ed25519(public_key=public_key, message=message, signature=signature),
-        )
+        verify_ed25519(public_key=public_key, message=message, signature=signature)
 
     def bls(self, public_key: bytes, message: bytes, signature: bytes) -> None:
-        self._once(
-            b"bls|" + public_key + b"|" + message + b"|" + signature,
-            lambda: verify_bls(
-                public_key=public_key, message=message, signature=signature, backend=self._backend
-            ),
-        )
+        verify_bls(public_key=public_key, message=message, signature=signature, backend=self._backend)
 
     def certificate(self, committee: Committee, statement: bytes, bitmap: bytes, aggregate: bytes) -> None:
-        self._once(
-            b"certificate|" + committee.digest + b"|" + bitmap + b"|" + statement + b"|" + aggregate,
-            lambda: verify_certificate(
-                committee=committee,
-                statement=statement,
-                bitmap=bitmap,
-                aggregate=aggregate,
-                backend=self._backend,
-            ),
+        verify_certificate(
+            committee=committee,
+            statement=statement,
+            bitmap=bitmap,
+            aggregate=aggregate,
+            backend=self._backend,
         )
-
-    def _once(self, claim: bytes, verify: Callable[[], None]) -> None:
-        name = sha256(claim).digest()
-        if name in self._held:
-            return
-        verify()
-        # Only what held is kept; the oldest makes room.
-        while len(self._held) >= self._remember:
-            del self._held[next(iter(self._held))]
-        self._held[name] = None
 
 
 def committee_of(parameters: Parameters) -> Committee:

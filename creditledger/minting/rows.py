@@ -1,6 +1,7 @@
 """Rows as a model hands them over: numpy or torch, float32 or bf16. Source: specs/minting.md §2."""
 
 import sys
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -10,7 +11,24 @@ from creditledger.activations.delivered import WIDTH_MAX
 from creditledger.errors import ActivationError
 
 OwnedRows: TypeAlias = Any
-"""``(positions, hidden)``: a numpy array or torch tensor that nobody else will change."""
+"""``(positions, hidden)``: a numpy array, torch tensor or `DeviceRows` that nobody else will change."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceRows:
+    """A copy on a device that works through its queue: it is there once ``made`` has happened."""
+
+    tensor: Any
+    made: Any
+    """The event behind the copy on the stream that made it: other streams know nothing of it."""
+
+    def __len__(self) -> int:
+        return len(self.tensor)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes on the device."""
+        return int(self.tensor.nbytes)
 
 
 def own_rows(rows: object) -> OwnedRows:
@@ -22,7 +40,10 @@ def own_rows(rows: object) -> OwnedRows:
     if torch is not None and isinstance(rows, torch.Tensor):
         _require(rows.dtype in (torch.bfloat16, torch.float32), rows.dtype)
         _require_shape(tuple(rows.shape))
-        return rows.detach().clone(memory_format=torch.contiguous_format)
+        copy = rows.detach().clone(memory_format=torch.contiguous_format)
+        if not copy.is_cuda:
+            return copy
+        return DeviceRows(copy, torch.cuda.current_stream(copy.device).record_event())
     if not isinstance(rows, np.ndarray):
         raise ActivationError(
             "rows are of another type", expected="a numpy array or torch tensor", found=type(rows).__name__
@@ -53,9 +74,12 @@ def size_of(rows: OwnedRows) -> int:
     return int(rows.nbytes)
 
 
-def _from_torch(tensor: Any) -> Any:
+def _from_torch(rows: Any) -> Any:
     torch = sys.modules["torch"]
-    host = tensor.cpu()
+    if isinstance(rows, DeviceRows):
+        rows.made.synchronize()
+        rows = rows.tensor
+    host = rows.cpu()
     if host.dtype == torch.bfloat16:
         return host.view(torch.int16).numpy().view(np.uint16)
     return host.numpy()

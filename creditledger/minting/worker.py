@@ -22,7 +22,8 @@ class Worker:
         self._most = backlog_bytes_max
         self._tasks: deque[tuple[Callable[[], None], int]] = deque()
         self._waiting_bytes = 0
-        self._unfinished = 0
+        self._submitted = 0
+        self._finished = 0
         self._closed = False
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
@@ -38,14 +39,15 @@ class Worker:
                 )
             self._tasks.append((task, size))
             self._waiting_bytes += size
-            self._unfinished += 1
+            self._submitted += 1
             self._start()
             self._changed.notify_all()
 
     def wait(self) -> None:
         """Return when everything submitted before is done. Must not be called from a task."""
         with self._changed:
-            self._changed.wait_for(lambda: self._unfinished == 0)
+            until = self._submitted
+            self._changed.wait_for(lambda: self._finished >= until)
 
     def close(self) -> None:
         """Finish what is waiting and end the thread; a second call does nothing."""
@@ -78,5 +80,5 @@ class Worker:
     def _done(self, size: int) -> None:
         with self._changed:
             self._waiting_bytes -= size
-            self._unfinished -= 1
+            self._finished += 1
             self._changed.notify_all()

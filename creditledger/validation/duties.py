@@ -3,12 +3,14 @@
 from collections.abc import Mapping, Sequence
 from typing import TypedDict
 
+from creditledger.activations.calibration import CalibrationProfile
 from creditledger.activations.runners.layer_runner import LayerRunner
 from creditledger.credits import reading
 from creditledger.credits.state import StateView
 from creditledger.errors import UnknownIdError
 from creditledger.minting.sealed_evidence import SketchOpening
 from creditledger.records.job import Job
+from creditledger.records.parameters import Parameters
 from creditledger.records.receipt import WINDOW, Receipt
 from creditledger.records.verdict import Outcome, Reason
 from creditledger.validation.judgement import Judgement, Link, judge_window
@@ -77,7 +79,7 @@ class DutyJudge:
                 one.receipt,
                 rerun=rerun,
                 opening=self._evidence.sketch(one, in_force=reading.parameters_in_force(state)),
-                profile=self._evidence.profile(terms, one.receipt),
+                profile=self._profile(terms, one.receipt, runner),
                 link=self._link(state, job, one.receipt),
                 **self._window_before(state, one.receipt, by_start),
             )
@@ -87,6 +89,11 @@ class DutyJudge:
     def _rerun(self, chain: Sequence[LoggedReceipt], runner: LayerRunner) -> SpanRerun:
         receipts = [one.receipt for one in chain]
         return SpanRerun(receipts, [self._evidence.inputs(receipt) for receipt in receipts], runner=runner)
+
+    def _profile(self, terms: Parameters, receipt: Receipt, runner: LayerRunner) -> CalibrationProfile | None:
+        profile = self._evidence.profile(terms, receipt)
+        fits = profile is not None and len(profile.exponents) == runner.model.shape.hidden
+        return profile if fits else None
 
     def _chain(self, state: StateView, last: Receipt) -> list[LoggedReceipt]:
         return self._receipts.chain(

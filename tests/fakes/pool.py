@@ -1,14 +1,16 @@
 """A whole signed pool in memory: operator, committee, clients, nodes, a queue, their log and its state."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import pytest
 
 from creditledger.credits import reading
 from creditledger.credits.context import FoldContext, SignatureVerifier, TransparencyVerifier
 from creditledger.credits.fold import apply_entry, attestations_of, propose_round, propose_settlement
-from creditledger.credits.state import MemoryState, Overlay
+from creditledger.credits.state import MemoryState, Overlay, StateView
 from creditledger.errors import CreditLedgerError
+from creditledger.ledger.store import Store
 from creditledger.records.entry import Entry, Submission
 from creditledger.records.job import Job
 from creditledger.records.parameters import Parameters
@@ -46,12 +48,33 @@ __all__ = [
 ]
 
 
+class StoreView:
+    """A store's state as of now: every question is a transaction of its own. For reading."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def get(self, key: bytes, /) -> bytes | None:
+        with self._store.read() as view:
+            return view.get(key)
+
+    def scan(self, prefix: bytes, /) -> Iterator[tuple[bytes, bytes]]:
+        with self._store.read() as view:
+            return iter(list(view.scan(prefix)))
+
+    def put(self, key: bytes, value: bytes, /) -> None:
+        raise TypeError("a view for reading")
+
+    def delete(self, key: bytes, /) -> None:
+        raise TypeError("a view for reading")
+
+
 class Pool:
     """A ledger without a disk. Time stands at ``now`` until someone moves it.
 
     ``client``, ``node``, ``other_node`` and ``queue`` are registered under these names (the second node
     as ``other-node``). ``real_bls=False`` replaces BLS by hashing, which is far faster. ``changes``
-    replace fields of the parameters."""
+    replace fields of the parameters; ``store`` keeps the state, else a dict does."""
 
     def __init__(
         self,
@@ -60,12 +83,14 @@ class Pool:
         quorum: int | None = None,
         real_bls: bool = False,
         registered: bool = True,
+        store: Store | None = None,
         **changes: object,
     ) -> None:
         parameters = pool_parameters(members=members, quorum=quorum, real_bls=real_bls, **changes)
         self.papers = Papers(genesis=pool_genesis(parameters), real_bls=real_bls)
         self.verifier: SignatureVerifier = TransparencyVerifier() if real_bls else FakeBlsVerifier()
-        self.view = MemoryState()
+        self.store = store
+        self.view: StateView = MemoryState() if store is None else StoreView(store)
         self.now = START_MS
         self.entries: list[Entry] = []
         self.bodies: list[tuple[bytes, ...]] = []
@@ -104,10 +129,15 @@ class Pool:
             verifier=self.verifier,
         )
 
+    def writing(self) -> AbstractContextManager[StateView]:
+        """Where an entry is folded: one transaction of the store, if there is one."""
+        return nullcontext(self.view) if self.store is None else self.store.write()
+
     def submit(self, submission: Submission) -> bytes:
         """Fold one submission at ``now`` and keep it; its record's digest. Raises as the fold does."""
         entry = Entry(time_unix_ms=self.now, record=submission.record, signature=submission.signature)
-        apply_entry(self.view, entry, submission.bodies, self.context)
+        with self.writing() as view:
+            apply_entry(view, entry, submission.bodies, self.context)
         self.entries.append(entry)
         self.bodies.append(submission.bodies)
         return submission.record.digest(self.ledger_id)

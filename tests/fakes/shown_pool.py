@@ -144,6 +144,8 @@ class Shown:
     policy: TrustPolicy
     bundles: Mapping[str, bytes]
     now_unix_ms: int
+    papers: Papers
+    """Signs for everybody in that ledger."""
 
     def __getitem__(self, name: str) -> bytes:
         return self.bundles[name]
@@ -168,7 +170,9 @@ def _tell(found: Callable[[Path], ShownPool], story: Callable[[ShownPool], dict[
     with tempfile.TemporaryDirectory() as folder:
         pool = found(Path(folder) / "ledger")
         bundles = story(pool)
-        told = Shown(policy=pool.ledger.policy(), bundles=bundles, now_unix_ms=pool.clock.now)
+        told = Shown(
+            policy=pool.ledger.policy(), bundles=bundles, now_unix_ms=pool.clock.now, papers=pool.papers
+        )
         pool.ledger.close()
     return told
 

@@ -3,6 +3,8 @@
 The model keeps balances in dicts and knows nothing of the fold's code, not even the tariff."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import settings
@@ -20,6 +22,9 @@ from creditledger.errors import (
     InsufficientCreditError,
     RefusedError,
 )
+from creditledger.ledger.lmdb_store import LmdbStore
+from creditledger.ledger.memory_store import MemoryStore
+from creditledger.ledger.store import Store
 from creditledger.records.entry import Submission
 from creditledger.records.verdict import Outcome, Reason
 from fakes.cast import MODEL, fake_id
@@ -74,9 +79,20 @@ class ModelLot:
 class Conservation(RuleBasedStateMachine):
     """Random commands; each is predicted, tried, and compared."""
 
+    store: Store | None = None
+
+    def open_store(self) -> Store | None:
+        """Where the state is kept; None is a plain dict."""
+        return None
+
+    def teardown(self) -> None:
+        if self.store is not None:
+            self.store.close()
+
     @initialize()
     def found(self) -> None:
-        self.pool = Pool(levy_ppm=LEVY_PPM, vesting_rounds=VESTING_ROUNDS, grace_ms=1_000)
+        self.store = self.open_store()
+        self.pool = Pool(levy_ppm=LEVY_PPM, vesting_rounds=VESTING_ROUNDS, grace_ms=1_000, store=self.store)
         self.signers = {name: getattr(self.pool, name) for name in NAMES}
         self.keys = {name: signer.public_key for name, signer in self.signers.items()}
         self.purses = {name: Purse() for name in NAMES}
@@ -310,5 +326,29 @@ class Conservation(RuleBasedStateMachine):
             assert account.credit_line_micro == purse.line, account.name
 
 
+class OnMemoryStore(Conservation):
+    """The same, each entry one transaction of the memory store."""
+
+    def open_store(self) -> Store:
+        return MemoryStore()
+
+
+class OnLmdbStore(Conservation):
+    """The same on LMDB, with its real commits."""
+
+    def open_store(self) -> Store:
+        self.folder = TemporaryDirectory()
+        return LmdbStore.create(Path(self.folder.name) / "store")
+
+    def teardown(self) -> None:
+        super().teardown()
+        if self.store is not None:
+            self.folder.cleanup()
+
+
 TestConservation = Conservation.TestCase
 TestConservation.settings = settings(max_examples=30, stateful_step_count=30, deadline=None)
+TestOnMemoryStore = OnMemoryStore.TestCase
+TestOnMemoryStore.settings = settings(max_examples=15, stateful_step_count=30, deadline=None)
+TestOnLmdbStore = OnLmdbStore.TestCase
+TestOnLmdbStore.settings = settings(max_examples=15, stateful_step_count=30, deadline=None)

@@ -1,5 +1,6 @@
 """Rows in, receipts out; and what fails stays inside. Source: specs/minting.md §2, §4 and §7."""
 
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -282,6 +283,19 @@ def test_a_backlog_that_is_full_costs_receipts_and_not_memory() -> None:
     assert failures.counts() == {"ZeroDivisionError": 1}
     with pytest.raises(BusyError):
         worker.submit(lambda: done.append(4))
+
+
+def test_waiting_ends_though_more_keeps_coming() -> None:
+    """A flush waits for what came before it, not for a model that never stops."""
+    worker, go_on = Worker(FailureCount()), threading.Event()
+    worker.submit(lambda: None)
+    waiter = threading.Thread(target=worker.wait)
+    worker.submit(lambda: worker.submit(go_on.wait) and None)
+    waiter.start()
+    waiter.join(timeout=10)
+    assert not waiter.is_alive()
+    go_on.set()
+    worker.close()
 
 
 def test_a_restarted_outbox_delivers_once(pool: WorkingPool, tmp_path: Path) -> None:

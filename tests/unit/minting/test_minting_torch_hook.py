@@ -7,6 +7,7 @@ import pytest
 
 from creditledger.errors import ActivationError
 from creditledger.minting.failures import FailureCount
+from creditledger.minting.rows import DeviceRows, bf16_bits, own_rows
 from creditledger.minting.torch_hook import attach_hooks
 from fakes.tiny_llama import SHAPE
 from fakes.working_pool import WorkingPool
@@ -126,6 +127,29 @@ def test_float32_streams_of_bf16_values_are_taken(make_pool: Any) -> None:
     with session_of(pool, minter) as session, minter.rows({session: slice(0, 1)}):
         model(rows.float())
     assert len(session.receipts) == 1
+
+
+def test_rows_on_a_device_are_read_once_they_are_there() -> None:
+    """Not before the event behind the copy: another stream's queue says nothing about ours."""
+    waited: list[int] = []
+    event = SimpleNamespace(synchronize=lambda: waited.append(1))
+    rows = stream(4)[0]
+    bits = bf16_bits(DeviceRows(rows, event))
+    assert waited == [1]
+    assert (bits == rows.view(torch.int16).numpy().view("uint16")).all()
+    assert len(DeviceRows(rows, event)) == 4
+    assert DeviceRows(rows, event).nbytes == 4 * SHAPE.hidden * 2
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device: streams cannot be tried")
+def test_rows_made_on_another_stream_are_whole() -> None:
+    side = torch.cuda.Stream()
+    with torch.cuda.stream(side):
+        source = torch.randn(4096, 4096, device="cuda")
+        made = (source @ source).bfloat16()[:256].contiguous()
+        owned = own_rows(made)
+        made.zero_()
+    assert bf16_bits(owned).any()
 
 
 def test_a_removed_hook_sees_nothing(pool: WorkingPool) -> None:

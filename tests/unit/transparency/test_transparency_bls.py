@@ -4,18 +4,21 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from creditledger.errors import KeyFormatError, SignatureError
+from creditledger.transparency import bls
 from creditledger.transparency.bls import (
     GROUP_ORDER,
+    ArkworksBackend,
     BlsBackend,
     BlsSigner,
-    MilagroBackend,
     PyEccBackend,
     aggregate_bls,
     default_backend,
@@ -26,16 +29,41 @@ from creditledger.transparency.bls import (
     verify_possession,
 )
 
-HAS_NATIVE = find_spec("milagro_bls_binding") is not None
+HAS_NATIVE = find_spec("py_arkworks_bls12381") is not None
 needs_native = pytest.mark.skipif(not HAS_NATIVE, reason="the native backend is not installed")
 INFINITE_KEY = b"\xc0" + bytes(47)
 INFINITE_SIGNATURE = b"\xc0" + bytes(95)
+STRAY_KEY = b"\x80" + bytes(47)
+"""On the curve (x = 0, y = 2), outside the subgroup."""
+STRAY_SIGNATURE = b"\x80" + bytes(94) + b"\x02"
+"""On the curve (x = 2), outside the subgroup."""
+BAD_KEYS = (
+    INFINITE_KEY,
+    b"\xff" * 48,
+    b"\xe0" + bytes(47),
+    b"\xc0" + bytes(46) + b"\x01",
+    bytes(48),
+    STRAY_KEY,
+    b"\x80" + bytes(46) + b"\x01",
+    b"\x9f" + b"\xff" * 47,
+)
+"""Infinity in five spellings, outside the subgroup, off the curve, out of the field."""
+BAD_SIGNATURES = (
+    INFINITE_SIGNATURE,
+    b"\xff" * 96,
+    b"\xe0" + bytes(95),
+    b"\xc0" + bytes(94) + b"\x01",
+    bytes(96),
+    STRAY_SIGNATURE,
+    b"\x80" + bytes(95),
+    b"\x9f" + b"\xff" * 95,
+)
 
 
 @pytest.fixture(
     params=[
         pytest.param(PyEccBackend(), id="reference"),
-        pytest.param(MilagroBackend(), id="native", marks=needs_native),
+        pytest.param(ArkworksBackend(), id="native", marks=needs_native),
     ]
 )
 def backend(request: pytest.FixtureRequest) -> BlsBackend:
@@ -43,7 +71,7 @@ def backend(request: pytest.FixtureRequest) -> BlsBackend:
 
 
 def test_the_native_backend_is_used_where_it_is_installed() -> None:
-    assert default_backend() == (MilagroBackend() if HAS_NATIVE else PyEccBackend())
+    assert default_backend() == (ArkworksBackend() if HAS_NATIVE else PyEccBackend())
 
 
 def test_importing_the_layer_loads_no_curve_and_no_arrays() -> None:
@@ -52,7 +80,7 @@ def test_importing_the_layer_loads_no_curve_and_no_arrays() -> None:
         "import sys\n"
         "import creditledger.transparency.trust_policy, creditledger.transparency.witness\n"
         "import creditledger.transparency.sparse_merkle, creditledger.transparency.tile\n"
-        "heavy = {'numpy', 'py_ecc', 'milagro_bls_binding', 'msgpack'} & set(sys.modules)\n"
+        "heavy = {'numpy', 'py_ecc', 'py_arkworks_bls12381', 'msgpack'} & set(sys.modules)\n"
         "sys.exit(repr(heavy) if heavy else 0)\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
@@ -67,15 +95,113 @@ def test_sign_and_verify(backend: BlsBackend) -> None:
         verify_bls(public_key=signer.public_key, message=b"round 8", signature=signature, backend=backend)
 
 
+@pytest.mark.parametrize("missing", [None, SimpleNamespace(), SimpleNamespace(G2Point=object)])
+def test_the_reference_stands_in_where_the_native_backend_cannot_serve(
+    missing: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not installed, another module of that name, and a version that cannot hash to the curve."""
+    monkeypatch.setitem(sys.modules, "py_arkworks_bls12381", missing)
+    default_backend.cache_clear()
+    try:
+        assert default_backend() == PyEccBackend()
+    finally:
+        default_backend.cache_clear()
+
+
 @needs_native
-def test_backends_agree_byte_for_byte() -> None:
-    secret = key_from_seed(b"\x02" * 32)
-    reference, native = BlsSigner(secret, backend=PyEccBackend()), BlsSigner(secret)
-    assert reference.public_key == native.public_key
-    assert reference.sign(b"m") == native.sign(b"m")
-    assert reference.proof_of_possession() == native.proof_of_possession()
-    pair = [native.sign(b"m"), BlsSigner(key_from_seed(b"\x03" * 32)).sign(b"m")]
-    assert PyEccBackend().aggregate(pair) == MilagroBackend().aggregate(pair)
+@pytest.mark.parametrize("message", [b"", b"round 7", bytes(range(256)) * 5])
+def test_backends_agree_byte_for_byte(message: bytes) -> None:
+    """Keys, signatures, proofs of possession, aggregates, and what each says of the other's."""
+    reference, native = PyEccBackend(), ArkworksBackend()
+    secret, other = key_from_seed(message + b"\x02" * 32), (GROUP_ORDER - 1).to_bytes(32, "big")
+    key, signature = reference.public_key(secret), reference.sign(secret, message)
+    proof = reference.prove_possession(secret)
+    assert native.public_key(secret) == key
+    assert native.sign(secret, message) == signature
+    assert native.prove_possession(secret) == proof
+    pair = [signature, native.sign(other, message)]
+    keys = [key, native.public_key(other)]
+    total = native.aggregate(pair)
+    assert reference.aggregate(pair) == total
+    assert native.verify(key, message, signature)
+    assert native.verify_possession(key, proof)
+    assert native.fast_aggregate_verify(keys, message, total)
+    assert reference.fast_aggregate_verify(keys, message, total)
+
+
+@pytest.mark.parametrize("index", range(len(BAD_KEYS)))
+def test_no_backend_takes_a_bad_key(backend: BlsBackend, index: int) -> None:
+    """Asked directly, without the checks around it: False, and nothing raised."""
+    bad, native = BAD_KEYS[index], backend != PyEccBackend()
+    signature = backend.sign(b"\0" * 31 + b"\x05", b"m") if native else b"\x80" + bytes(95)
+    assert not backend.is_valid_key(bad)
+    for message, claimed in ((b"m", signature), (b"m", INFINITE_SIGNATURE)):
+        assert not backend.verify(bad, message, claimed)
+        assert not backend.fast_aggregate_verify([bad], message, claimed)
+        assert not backend.verify_possession(bad, claimed)
+
+
+@pytest.mark.parametrize("index", range(len(BAD_SIGNATURES)))
+def test_no_backend_takes_a_bad_signature(backend: BlsBackend, index: int) -> None:
+    bad = BAD_SIGNATURES[index]
+    key = bytes.fromhex(
+        "97f1d3a73197d7942695638c4fa9ac0fc3688c4f9774b905a14e3a3f171bac586c55e83ff97a1aeffb3af00adb22c6bb"
+    )
+    assert backend.is_valid_key(key)
+    assert not backend.verify(key, b"m", bad)
+    if backend != PyEccBackend():
+        assert not backend.fast_aggregate_verify([key], b"m", bad)
+        assert not backend.verify_possession(key, bad)
+        good = backend.sign(b"\0" * 31 + b"\x05", b"m")
+        assert backend.aggregate([good]) == good
+        with pytest.raises(ValueError, match="."):
+            backend.aggregate([good, bad])
+
+
+@needs_native
+def test_the_native_backend_refuses_no_keys_no_signatures_and_lengths() -> None:
+    native, secret = ArkworksBackend(), b"\0" * 31 + b"\x05"
+    key, signature = native.public_key(secret), native.sign(secret, b"m")
+    assert native.fast_aggregate_verify([key], b"m", signature)
+    assert not native.fast_aggregate_verify([], b"m", signature)
+    assert not native.fast_aggregate_verify([], b"m", INFINITE_SIGNATURE)
+    for short in (b"", key[:47], key + b"\0", signature):
+        assert not native.is_valid_key(short)
+        assert not native.fast_aggregate_verify([key, short], b"m", signature)
+    for short in (b"", signature[:95], signature + b"\0", key):
+        assert not native.verify(key, b"m", short)
+    with pytest.raises(ValueError, match="no signature"):
+        native.aggregate([])
+    for refused in (bytes(32), GROUP_ORDER.to_bytes(32, "big")):
+        with pytest.raises(ValueError, match="."):
+            native.public_key(refused)
+        with pytest.raises(ValueError, match="."):
+            native.sign(refused, b"m")
+
+
+@needs_native
+def test_the_native_backend_parses_a_key_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    native, secret = ArkworksBackend(), key_from_seed(b"parsed once" * 3)
+    key, signature = native.public_key(secret), native.sign(secret, b"m")
+    parsed, parse = [], bls._point
+    monkeypatch.setattr(bls, "_point", lambda group, raw: parsed.append(raw) or parse(group, raw))
+    for _ in range(3):
+        assert native.verify(key, b"m", signature)
+        assert not native.is_valid_key(STRAY_KEY)
+    assert (parsed.count(key), parsed.count(STRAY_KEY)) == (1, 3)
+
+
+@needs_native
+def test_the_native_backend_serves_threads() -> None:
+    native, secrets = ArkworksBackend(), [key_from_seed(bytes([number]) * 32) for number in range(8)]
+
+    def check(number: int) -> bool:
+        secret, message = secrets[number % 8], bytes([number])
+        key, signature = native.public_key(secret), native.sign(secret, message)
+        return native.verify(key, message, signature) and not native.verify(key, b"other", signature)
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(check, range(24)))
 
 
 def test_key_derivation_is_the_ciphersuites() -> None:
@@ -203,6 +329,8 @@ def test_keys_that_cancel_out_certify_nothing(backend: BlsBackend) -> None:
             signature=INFINITE_SIGNATURE,
             backend=backend,
         )
+    keys = [one.public_key, other.public_key]
+    assert not backend.fast_aggregate_verify(keys, b"anything", INFINITE_SIGNATURE)
 
 
 def pop_cases(vectors: Path) -> Iterator[tuple[bytes, dict[str, str]]]:
@@ -226,7 +354,7 @@ def test_wycheproof_native(vectors: Path) -> None:
     cases = list(pop_cases(vectors))
     assert len(cases) == 26
     for key, case in cases:
-        check_pop_case(key, case, MilagroBackend())
+        check_pop_case(key, case, ArkworksBackend())
 
 
 def test_wycheproof_reference_sample(vectors: Path) -> None:
@@ -328,3 +456,19 @@ def test_release_public_keys(vectors: Path, backend: BlsBackend) -> None:
         else:
             with pytest.raises(KeyFormatError):
                 require_bls_public_key(hexed(given["pubkey"]), backend=backend)
+
+
+@needs_native
+def test_release_signatures(vectors: Path) -> None:
+    """An aggregate of one is the signature itself, so taking it apart and back changes no byte."""
+    taken = 0
+    for name, given, expected in release(vectors, "deserialization_G2", count=15):
+        signature = hexed(given["signature"])
+        if expected and "infinity" not in name:
+            taken += 1
+            assert aggregate_bls([signature], backend=ArkworksBackend()) == signature
+        else:
+            with pytest.raises(SignatureError):
+                aggregate_bls([signature], backend=ArkworksBackend())
+            assert not ArkworksBackend().verify(INFINITE_KEY, b"", signature)
+    assert taken == 1

@@ -1,0 +1,819 @@
+"""Bad input to every verb: one line on stderr or one JSON object, the documented code, nothing changed."""
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cli_pools import PARAMETERS, Stage, ask, cli, content_of, copy_of, frames
+from creditledger.records.entry import Submission
+from creditledger.records.registration import Role
+from ledger_pools import grant, registration
+
+Arguments = Callable[["Props"], list[object]]
+HUGE = 2 * 1024 * 1024
+
+
+@dataclass(slots=True)
+class Props:
+    """A pool in which everything has happened once, and files with something wrong."""
+
+    stage: Stage
+    ids: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def pool(self) -> Path:
+        return self.stage.pool
+
+    def __truediv__(self, name: str) -> Path:
+        return self.stage.folder / name
+
+    def key(self, name: str) -> Path:
+        return self.stage.folder / f"{name}.key"
+
+    def write(self, name: str, content: bytes) -> None:
+        (self / name).write_bytes(content)
+
+
+@pytest.fixture(scope="module")
+def props(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Props]:
+    stage = Stage(tmp_path_factory.mktemp("refusals"))
+    made = Props(stage)
+    ledger = ask("status", stage.pool)["ledger"]
+    for role in ("operator", "witness", "validator", "client", "node"):
+        ask("key", "new", stage / f"loose-{role}.key", "--role", role)
+    foreign = json.loads((stage / "loose-client.key").read_text()) | {"ledger": "ee" * 32}
+    (stage / "foreign.key").write_text(json.dumps(foreign))
+    other = Stage(stage.folder / "other") if (stage.folder / "other").mkdir() is None else None
+    assert other is not None
+    made.ids["grant"] = "0a" * 16
+    stage.grant("bob", "5", "--id", made.ids["grant"])
+    made.ids["transfer"] = "0b" * 16
+    ask("transfer", stage.pool, "bob", "1", "--key", stage / "alice.key", "--id", made.ids["transfer"])
+    made.ids["hold"] = stage.hold()
+    made.ids["captured"] = stage.hold("captured")
+    made.ids["capture"] = "0c" * 16
+    captured = [made.ids["captured"], 1_000, "--key", stage / "gpu.key", "--id", made.ids["capture"]]
+    ask("capture", stage.pool, *captured)
+    made.ids["ended"] = stage.hold("ended")
+    ask("release", stage.pool, made.ids["ended"], "--key", stage / "gpu.key")
+    made.ids["absent"] = "ab" * 32
+    made.ids["registration"] = stage.grant("bob", "1")["grant"]
+    stage.add("gpu2", "queue")
+    stage.quote()
+    stage.quote("old quote", valid=1)
+    stage.quote("dear quote", seconds=10**9)
+    ask("hold", stage.pool, stage / "quote", "--key", stage / "alice.key", "-o", stage / "spare", "--id", "0d" * 16)
+    stage.quote("second quote", seconds=30)
+    made.write("plan", b"0:4 n1\n")
+    made.write("gapped plan", b"0:2 n1\n3:4 n1\n")
+    made.write("bad plan", b"0-4 n1\n")
+    made.write("plan of nobody", b"0:4 nobody\n")
+    made.write("plan of a client", b"0:4 bob\n")
+    made.write("deep plan", b"0:9 n1\n")
+    order = ["--model", "tiny", "--plan", stage / "plan", "--positions", 256, "--max-price", 100]
+    ask("order", stage.pool, *order, "--key", stage / "alice.key", "-o", stage / "job")
+    other_order = ["--model", "tiny", "--plan", made / "other plan", "--positions", 256, "--max-price", 100]
+    made.write("other plan", b"0:4 n1\n")
+    ask("order", other.pool, *other_order, "--key", other / "alice.key", "-o", stage / "foreign job")
+    ask("prove", stage.pool, "alice", "-o", stage / "bundle")
+    made.write("other policy", other.policy.read_bytes())
+    made.write("truncated bundle", (stage / "bundle").read_bytes()[:-1])
+    made.write("altered bundle", _altered((stage / "bundle").read_bytes()))
+    made.write("truncated voucher", (stage / "voucher").read_bytes()[:-1])
+    made.write("truncated quote", (stage / "quote").read_bytes()[:-1])
+    made.write("truncated job", (stage / "job").read_bytes()[:-1])
+    made.write("truncated.key", (stage / "alice.key").read_bytes()[:40])
+    made.write("huge", bytes(HUGE))
+    made.write("huge.key", bytes(HUGE))
+    made.write("truncated policy", stage.policy.read_bytes()[:-9])
+    made.write("empty", b"")
+    (stage / "no ledger").mkdir()
+    readable = copy_of(stage.pool, stage / "readable")
+    (readable / "keys" / "operator.key").unlink()
+    stuck = copy_of(stage.pool, stage / "stuck")
+    (stuck / "lock").unlink()
+    (stuck / "lock").mkdir()
+    assert ledger
+    _write_arrays(made)
+    _write_parameters(made)
+    while time.time() % 1 < 0.0 or not _is_old(stage):
+        time.sleep(0.1)
+    yield made
+
+
+def _is_old(stage: Stage) -> bool:
+    from creditledger.records.transfer import Quote
+
+    return Quote.decode((stage / "old quote").read_bytes()).expires_unix_ms < time.time() * 1_000
+
+
+def _altered(bundle: bytes) -> bytes:
+    place = bundle.index(b"alice")
+    return bundle[:place] + b"malic" + bundle[place + 5 :]
+
+
+def _write_arrays(props: Props) -> None:
+    import numpy as np
+
+    rows = np.random.default_rng(1).standard_normal((64, 32)).astype(np.float32)
+    np.save(props / "rows.npy", rows)
+    np.save(props / "narrow.npy", rows[:, :16])
+    np.save(props / "double.npy", rows.astype(np.float64))
+    np.save(props / "nan.npy", np.full((64, 32), np.nan, np.float32))
+    np.save(props / "objects.npy", np.array([{}], dtype=object), allow_pickle=True)
+    np.savez(props / "archive.npy", rows=rows)
+    (props / "archive.npy.npz").rename(props / "archive.npy")
+    content = (props / "rows.npy").read_bytes()
+    props.write("truncated.npy", content[:-1])
+    props.write("boasting.npy", content.replace(b"(64, 32)", b"(99999999999, 32)"))
+
+
+def _write_parameters(props: Props) -> None:
+    for name, text in {
+        "broken": "[committee",
+        "unknown": "colour = 'red'",
+        "unknown inside": "[levy]\npercent = 1",
+        "negative": "grace_ms = -1",
+        "float": "[levy]\nppm = 0.5",
+        "overflow": "[vesting]\nvalue = 9223372036854775808",
+        "negative amount": "[vesting]\nvalue = '-1credits'",
+        "members missing": "[committee]\nmembers = ['nowhere.pub']\nquorum = 1",
+        "members of a client": "[committee]\nmembers = ['loose-client.key.pub']\nquorum = 1",
+        "members truncated": "[committee]\nmembers = ['truncated.pub']\nquorum = 1",
+        "quorum": "[committee]\nmembers = ['loose-validator.key.pub']\nquorum = 2",
+        "nobody": "[committee]\nmembers = []\nquorum = 1",
+        "use": "[levy]\nuse = 'validators'",
+        "rule set": "rule_set = 99",
+        "model": "[[models]]\nname = 'm'",
+        "profile": "profiles = ['empty']",
+        "profile missing": "profiles = ['nowhere']",
+    }.items():
+        props.write(f"{name}.toml", text.encode())
+    props.write("truncated.pub", (props / "loose-validator.key.pub").read_bytes()[:-30])
+
+
+def _order(props: Props, *changes: object, **named: object) -> list[object]:
+    given = {
+        "--model": "tiny",
+        "--plan": props / "plan",
+        "--positions": 256,
+        "--max-price": 100,
+        "--key": props.key("alice"),
+        "-o": props / "new job",
+    } | {(name if name == "-o" else f"--{name.replace('_', '-')}"): value for name, value in named.items()}
+    return ["order", props.pool, *(part for pair in given.items() for part in pair), *changes]
+
+
+def _quote(props: Props, **named: object) -> list[object]:
+    given = {"queue": "gpu", "class": "cpu", "gpus": 1, "seconds": 60} | named
+    flags = [part for name, value in given.items() if name != "o" for part in (f"--{name}", value)]
+    return ["quote", props.pool, *flags, "-o", named.get("o", props / "new quote")]
+
+
+def _hold(props: Props, quote: str = "second quote", key: str = "alice", *more: object) -> list[object]:
+    return [
+        *("hold", props.pool, props / quote, "--key", props.key(key)),
+        *(more if "-o" in more else (*more, "-o", props / "new voucher")),
+    ]
+
+
+def _init(props: Props, target: object = None, *more: object, origin: str = "pool.example/x") -> list[object]:
+    return ["init", target or props / "new pool", "--origin", origin, *more]
+
+
+def _run(props: Props, voucher: str = "voucher", *more: object, key: str = "gpu") -> list[object]:
+    return [
+        *("run", props.pool, "--queue", "local", "--voucher", props / voucher, "--key", props.key(key)),
+        *(more or ("--", "true")),
+    ]
+
+
+def _compare(props: Props, claimed: str, *more: object) -> list[object]:
+    rows = props / "rows.npy"
+    return ["compare", props / claimed, rows, rows, *(more or ("--input", rows))]
+
+
+def _parameters(name: str) -> Arguments:
+    return lambda p: _init(p, None, "--parameters", p / f"{name}.toml")
+
+
+REFUSED: dict[str, tuple[Arguments, int, str]] = {
+    "no such verb": (lambda p: ["mine"], 2, "UsageError"),
+    # init
+    "init: taken directory": (lambda p: _init(p, p.pool), 5, "StorageError"),
+    "init: below a file": (lambda p: _init(p, p / "plan" / "pool"), 5, "StorageError"),
+    "init: no parent": (lambda p: _init(p, p / "nowhere" / "pool"), 5, "StorageError"),
+    "init: origin": (lambda p: _init(p, origin="Not An Origin"), 2, "MalformedRecordError"),
+    "init: no origin": (lambda p: ["init", p / "new pool"], 2, "UsageError"),
+    "init: parameters missing": (lambda p: _init(p, None, "--parameters", p / "nowhere"), 2, "UsageError"),
+    "init: parameters oversize": (lambda p: _init(p, None, "--parameters", p / "huge"), 2, "MalformedRecordError"),
+    "init: parameters broken": (_parameters("broken"), 2, "MalformedRecordError"),
+    "init: unknown key": (_parameters("unknown"), 2, "MalformedRecordError"),
+    "init: unknown key inside": (_parameters("unknown inside"), 2, "MalformedRecordError"),
+    "init: negative": (_parameters("negative"), 2, "MalformedRecordError"),
+    "init: float": (_parameters("float"), 2, "MalformedRecordError"),
+    "init: overflow": (_parameters("overflow"), 2, "MalformedRecordError"),
+    "init: negative amount": (_parameters("negative amount"), 6, "AmountError"),
+    "init: member file missing": (_parameters("members missing"), 2, "UsageError"),
+    "init: member of another role": (_parameters("members of a client"), 6, "RoleError"),
+    "init: member file truncated": (_parameters("members truncated"), 2, "KeyFormatError"),
+    "init: quorum": (_parameters("quorum"), 2, "MalformedRecordError"),
+    "init: no members": (_parameters("nobody"), 2, "MalformedRecordError"),
+    "init: levy use": (_parameters("use"), 6, "RefusedError"),
+    "init: rule set": (_parameters("rule set"), 6, "RefusedError"),
+    "init: model": (_parameters("model"), 2, "MalformedRecordError"),
+    "init: profile": (_parameters("profile"), 2, "MalformedRecordError"),
+    "init: profile missing": (_parameters("profile missing"), 2, "UsageError"),
+    # key
+    "key new: there already": (lambda p: ["key", "new", p.key("alice")], 5, "StorageError"),
+    "key new: public side there": (lambda p: ["key", "new", p / "sided.key"], 5, "StorageError"),
+    "key new: below a file": (lambda p: ["key", "new", p / "plan" / "k"], 5, "StorageError"),
+    "key new: role": (lambda p: ["key", "new", p / "k", "--role", "king"], 2, "UsageError"),
+    "key show: missing": (lambda p: ["key", "show", p / "nowhere"], 2, "UsageError"),
+    "key show: truncated": (lambda p: ["key", "show", p.key("truncated")], 2, "KeyFormatError"),
+    "key show: oversize": (lambda p: ["key", "show", p.key("huge")], 2, "KeyFormatError"),
+    # register
+    "register: no ledger": (
+        lambda p: ["register", p / "no ledger", "x", "--key", p.key("loose-node")],
+        2,
+        "UsageError",
+    ),
+    "register: URL": (
+        lambda p: ["register", "https://pool.example/", "x", "--key", p.key("loose-node")],
+        2,
+        "UsageError",
+    ),
+    **{
+        f"register: {role}": (
+            lambda p, role=role: ["register", p.pool, "x", "--key", p.key(f"loose-{role}")],
+            6,
+            "RoleError",
+        )
+        for role in ("operator", "witness", "validator")
+    },
+    "register: another ledger's key": (
+        lambda p: ["register", p.pool, "x", "--key", p.key("foreign")],
+        6,
+        "RoleError",
+    ),
+    "register: key missing": (lambda p: ["register", p.pool, "x", "--key", p / "nowhere"], 2, "UsageError"),
+    "register: key truncated": (
+        lambda p: ["register", p.pool, "x", "--key", p.key("truncated")],
+        2,
+        "KeyFormatError",
+    ),
+    "register: key oversize": (
+        lambda p: ["register", p.pool, "x", "--key", p.key("huge")],
+        2,
+        "KeyFormatError",
+    ),
+    "register: name taken": (
+        lambda p: ["register", p.pool, "bob", "--key", p.key("loose-node")],
+        6,
+        "ConflictError",
+    ),
+    "register: again as another": (
+        lambda p: ["register", p.pool, "eve", "--key", p.key("alice")],
+        6,
+        "ConflictError",
+    ),
+    "register: name": (
+        lambda p: ["register", p.pool, "No Name", "--key", p.key("loose-node")],
+        2,
+        "MalformedRecordError",
+    ),
+    "register: no operator's key": (
+        lambda p: ["register", p / "readable", "x", "--key", p.key("loose-node")],
+        6,
+        "RoleError",
+    ),
+    "register: unwritable ledger": (
+        lambda p: ["register", p / "stuck", "x", "--key", p.key("loose-node")],
+        5,
+        "StorageError",
+    ),
+    # grant
+    "grant: unknown account": (lambda p: ["grant", p.pool, "nobody", 5, "--reason", "x"], 6, "UnknownIdError"),
+    "grant: unknown id": (lambda p: ["grant", p.pool, "ab" * 32, 5, "--reason", "x"], 6, "UnknownIdError"),
+    "grant: negative": (lambda p: ["grant", p.pool, "bob", "-5", "--reason", "x"], 6, "AmountError"),
+    "grant: negative with unit": (
+        lambda p: ["grant", p.pool, "bob", "-5gpu-h", "--reason", "x"],
+        6,
+        "AmountError",
+    ),
+    "grant: overflow": (lambda p: ["grant", p.pool, "bob", 2**63, "--reason", "x"], 6, "AmountError"),
+    "grant: sum overflows": (lambda p: ["grant", p.pool, "bob", 2**63 - 1, "--reason", "x"], 6, "AmountError"),
+    "grant: amount": (lambda p: ["grant", p.pool, "bob", "1.5", "--reason", "x"], 2, "MalformedRecordError"),
+    "grant: reason": (lambda p: ["grant", p.pool, "bob", 5, "--reason", "NO!"], 2, "MalformedRecordError"),
+    "grant: id": (lambda p: ["grant", p.pool, "bob", 5, "--reason", "x", "--id", "zz"], 2, "UsageError"),
+    "grant: id with other content": (
+        lambda p: ["grant", p.pool, "bob", 6, "--reason", "seed", "--id", p.ids["grant"]],
+        6,
+        "ConflictError",
+    ),
+    "grant: no operator's key": (
+        lambda p: ["grant", p / "readable", "bob", 5, "--reason", "x"],
+        6,
+        "RoleError",
+    ),
+    # append
+    "append: no --ack": (lambda p: ["append", p.pool, "--stdin"], 2, "UsageError"),
+    "append: no ledger": (lambda p: ["append", p / "nowhere", "--stdin", "--ack"], 2, "UsageError"),
+    # status, checkpoint, audit, fsck
+    "status: no ledger": (lambda p: ["status", p / "no ledger"], 2, "UsageError"),
+    "checkpoint: no ledger": (lambda p: ["checkpoint", p / "nowhere"], 2, "UsageError"),
+    "checkpoint: unwritable": (lambda p: ["checkpoint", p / "stuck"], 5, "StorageError"),
+    "audit: no ledger": (lambda p: ["audit", p / "plan"], 2, "UsageError"),
+    "fsck: no ledger": (lambda p: ["fsck", p / "no ledger"], 2, "UsageError"),
+    # balance, statement
+    "balance: unknown": (lambda p: ["balance", p.pool, "nobody"], 6, "UnknownIdError"),
+    "balance: unknown id": (lambda p: ["balance", p.pool, "ab" * 32], 6, "UnknownIdError"),
+    "balance: no account": (lambda p: ["balance", p.pool], 2, "UsageError"),
+    "balance: strange name": (lambda p: ["balance", p.pool, "é\n\x1b[31m"], 6, "UnknownIdError"),
+    "statement: unknown": (lambda p: ["statement", p.pool, "nobody"], 6, "UnknownIdError"),
+    # order
+    "order: model": (lambda p: _order(p, model="gpt"), 6, "UnknownIdError"),
+    "order: plan missing": (lambda p: _order(p, plan=p / "nowhere"), 2, "UsageError"),
+    "order: plan oversize": (lambda p: _order(p, plan=p / "huge"), 2, "MalformedRecordError"),
+    "order: plan's form": (lambda p: _order(p, plan=p / "bad plan"), 2, "MalformedRecordError"),
+    "order: plan with a gap": (lambda p: _order(p, plan=p / "gapped plan"), 2, "MalformedRecordError"),
+    "order: empty plan": (lambda p: _order(p, plan=p / "empty"), 2, "MalformedRecordError"),
+    "order: unknown node": (lambda p: _order(p, plan=p / "plan of nobody"), 6, "UnknownIdError"),
+    "order: a client as node": (lambda p: _order(p, plan=p / "plan of a client"), 6, "RoleError"),
+    "order: layers the model lacks": (lambda p: _order(p, plan=p / "deep plan"), 6, "RefusedError"),
+    "order: no positions": (lambda p: _order(p, positions=0), 2, "UsageError"),
+    "order: negative price": (lambda p: _order(p, max_price="-5"), 6, "AmountError"),
+    "order: overflowing price": (lambda p: _order(p, max_price=2**63), 6, "AmountError"),
+    "order: beyond credit": (lambda p: _order(p, max_price="1000credits"), 6, "InsufficientCreditError"),
+    "order: no price": (lambda p: _order(p, max_price=0), 6, "RefusedError"),
+    "order: expired": (lambda p: _order(p, expires=1), 6, "ExpiredError"),
+    "order: a node's key": (lambda p: _order(p, key=p.key("n1")), 6, "RoleError"),
+    "order: another ledger's key": (lambda p: _order(p, key=p.key("foreign")), 6, "RoleError"),
+    "order: unregistered key": (lambda p: _order(p, key=p.key("loose-client")), 6, "UnknownIdError"),
+    "order: key truncated": (lambda p: _order(p, key=p.key("truncated")), 2, "KeyFormatError"),
+    "order: job file there": (lambda p: _order(p, **{"-o": p / "job"}), 5, "StorageError"),
+    "order: unwritable": (lambda p: _order(p, **{"-o": p / "plan" / "job"}), 5, "StorageError"),
+    # confirm
+    "confirm: missing": (
+        lambda p: ["confirm", p.pool, p / "nowhere", "--key", p.key("alice")],
+        2,
+        "UsageError",
+    ),
+    "confirm: truncated": (
+        lambda p: ["confirm", p.pool, p / "truncated job", "--key", p.key("alice")],
+        2,
+        "MalformedRecordError",
+    ),
+    "confirm: oversize": (
+        lambda p: ["confirm", p.pool, p / "huge", "--key", p.key("alice")],
+        2,
+        "MalformedRecordError",
+    ),
+    "confirm: another ledger's job": (
+        lambda p: ["confirm", p.pool, p / "foreign job", "--key", p.key("alice")],
+        6,
+        "UnknownIdError",
+    ),
+    "confirm: a queue's key": (
+        lambda p: ["confirm", p.pool, p / "job", "--key", p.key("gpu")],
+        6,
+        "RoleError",
+    ),
+    "confirm: nothing yet": (
+        lambda p: ["confirm", p.pool, p / "job", "--key", p.key("alice")],
+        3,
+        "BusyError",
+    ),
+    # prove
+    "prove: unknown": (lambda p: ["prove", p.pool, "ab" * 32, "-o", p / "b"], 6, "UnknownIdError"),
+    "prove: unknown name": (lambda p: ["prove", p.pool, "nobody", "-o", p / "b"], 6, "UnknownIdError"),
+    "prove: no bundle for a grant": (
+        lambda p: ["prove", p.pool, p.ids["registration"], "-o", p / "b"],
+        6,
+        "UnknownIdError",
+    ),
+    "prove: not absent": (
+        lambda p: ["prove", p.pool, "--absent", p.ids["hold"], "-o", p / "b"],
+        6,
+        "UnknownIdError",
+    ),
+    "prove: absence of a name": (
+        lambda p: ["prove", p.pool, "--absent", "alice", "-o", p / "b"],
+        2,
+        "UsageError",
+    ),
+    "prove: unwritable": (lambda p: ["prove", p.pool, "alice", "-o", p / "plan" / "b"], 5, "StorageError"),
+    "prove: into a directory": (lambda p: ["prove", p.pool, "alice", "-o", p / "no ledger"], 2, "UsageError"),
+    "prove: no ledger": (lambda p: ["prove", p / "no ledger", "alice", "-o", p / "b"], 2, "UsageError"),
+    # verify
+    "verify: missing": (
+        lambda p: ["verify", p / "nowhere", "--policy", p.stage.policy],
+        2,
+        "UsageError",
+    ),
+    "verify: truncated": (
+        lambda p: ["verify", p / "truncated bundle", "--policy", p.stage.policy],
+        1,
+        "MalformedBundleError",
+    ),
+    "verify: oversize": (
+        lambda p: ["verify", p / "huge", "--policy", p.stage.policy],
+        1,
+        "MalformedBundleError",
+    ),
+    "verify: empty": (lambda p: ["verify", p / "empty", "--policy", p.stage.policy], 1, "MalformedBundleError"),
+    "verify: altered": (
+        lambda p: ["verify", p / "altered bundle", "--policy", p.stage.policy],
+        1,
+        "VerificationError",
+    ),
+    "verify: another ledger's policy": (
+        lambda p: ["verify", p / "bundle", "--policy", p / "other policy"],
+        1,
+        "PolicyError",
+    ),
+    "verify: no policy": (lambda p: ["verify", p / "bundle"], 2, "UsageError"),
+    "verify: policy missing": (
+        lambda p: ["verify", p / "bundle", "--policy", p / "nowhere"],
+        2,
+        "MalformedRecordError",
+    ),
+    "verify: policy truncated": (
+        lambda p: ["verify", p / "bundle", "--policy", p / "truncated policy"],
+        2,
+        "MalformedRecordError",
+    ),
+    "verify: policy oversize": (
+        lambda p: ["verify", p / "bundle", "--policy", p / "huge"],
+        2,
+        "MalformedRecordError",
+    ),
+    "verify: policy empty": (
+        lambda p: ["verify", p / "bundle", "--policy", p / "empty"],
+        2,
+        "MalformedRecordError",
+    ),
+    "verify: requirement": (
+        lambda p: ["verify", p / "bundle", "--policy", p.stage.policy, "--require", "loved"],
+        2,
+        "UsageError",
+    ),
+    "verify: negative time": (
+        lambda p: ["verify", p / "bundle", "--policy", p.stage.policy, "--now", "-1"],
+        2,
+        "UsageError",
+    ),
+    "verify: model": (
+        lambda p: ["verify", p / "bundle", "--policy", p.stage.policy, "--model", p / "m"],
+        2,
+        "UsageError",
+    ),
+    # quote
+    "quote: unknown queue": (lambda p: _quote(p, queue="nobody"), 6, "UnknownIdError"),
+    "quote: a client as queue": (lambda p: _quote(p, queue="bob"), 6, "RoleError"),
+    "quote: class": (lambda p: _quote(p, **{"class": "tpu"}), 6, "UnknownIdError"),
+    "quote: no gpus": (lambda p: _quote(p, gpus=0), 2, "UsageError"),
+    "quote: negative time": (lambda p: _quote(p, seconds="-1"), 2, "UsageError"),
+    "quote: overflow": (lambda p: _quote(p, gpus=2**32 - 1, seconds=10**9), 6, "AmountError"),
+    "quote: unwritable": (lambda p: _quote(p, o=p / "plan" / "q"), 5, "StorageError"),
+    # hold
+    "hold: quote missing": (lambda p: _hold(p, "nowhere"), 2, "UsageError"),
+    "hold: quote truncated": (lambda p: _hold(p, "truncated quote"), 2, "MalformedRecordError"),
+    "hold: quote oversize": (lambda p: _hold(p, "huge"), 2, "MalformedRecordError"),
+    "hold: quote expired": (lambda p: _hold(p, "old quote"), 6, "ExpiredError"),
+    "hold: beyond credit": (lambda p: _hold(p, "dear quote"), 6, "InsufficientCreditError"),
+    "hold: unregistered key": (lambda p: _hold(p, key="loose-client"), 6, "RefusedError"),
+    "hold: operator's key": (lambda p: _hold(p, key="loose-operator"), 6, "RoleError"),
+    "hold: another ledger's key": (lambda p: _hold(p, key="foreign"), 6, "RoleError"),
+    "hold: id with other content": (
+        lambda p: _hold(p, "second quote", "alice", "--id", "0d" * 16),
+        6,
+        "ConflictError",
+    ),
+    "hold: unwritable": (
+        lambda p: _hold(p, "second quote", "alice", "-o", p / "plan" / "v"),
+        5,
+        "StorageError",
+    ),
+    # capture
+    "capture: unknown hold": (
+        lambda p: ["capture", p.pool, "ab" * 32, 5, "--key", p.key("gpu")],
+        6,
+        "UnknownIdError",
+    ),
+    "capture: hold's form": (
+        lambda p: ["capture", p.pool, "abc", 5, "--key", p.key("gpu")],
+        2,
+        "UsageError",
+    ),
+    "capture: negative": (
+        lambda p: ["capture", p.pool, p.ids["hold"], "-5", "--key", p.key("gpu")],
+        2,
+        "UsageError",
+    ),
+    "capture: overflow": (
+        lambda p: ["capture", p.pool, p.ids["hold"], 2**63 - 1, "--key", p.key("gpu")],
+        6,
+        "AmountError",
+    ),
+    "capture: more than held": (
+        lambda p: ["capture", p.pool, p.ids["hold"], 10**9, "--key", p.key("gpu")],
+        6,
+        "AmountError",
+    ),
+    "capture: by another queue": (
+        lambda p: ["capture", p.pool, p.ids["hold"], 5, "--key", p.key("gpu2")],
+        6,
+        "RoleError",
+    ),
+    "capture: by the holder": (
+        lambda p: ["capture", p.pool, p.ids["hold"], 5, "--key", p.key("alice")],
+        6,
+        "RoleError",
+    ),
+    "capture: twice": (
+        lambda p: ["capture", p.pool, p.ids["captured"], 5, "--key", p.key("gpu")],
+        6,
+        "HoldClosedError",
+    ),
+    "capture: id with other content": (
+        lambda p: [
+            *("capture", p.pool, p.ids["captured"], 5, "--key", p.key("gpu")),
+            *("--id", p.ids["capture"]),
+        ],
+        6,
+        "RefusedError",
+    ),
+    # release
+    "release: unknown hold": (
+        lambda p: ["release", p.pool, "ab" * 32, "--key", p.key("gpu")],
+        6,
+        "UnknownIdError",
+    ),
+    "release: twice": (
+        lambda p: ["release", p.pool, p.ids["ended"], "--key", p.key("gpu")],
+        6,
+        "HoldClosedError",
+    ),
+    "release: by another queue": (
+        lambda p: ["release", p.pool, p.ids["hold"], "--key", p.key("gpu2")],
+        6,
+        "RoleError",
+    ),
+    "release: reason": (
+        lambda p: ["release", p.pool, p.ids["hold"], "--key", p.key("gpu"), "--reason", "NO!"],
+        2,
+        "MalformedRecordError",
+    ),
+    # transfer
+    "transfer: unknown": (
+        lambda p: ["transfer", p.pool, "nobody", 5, "--key", p.key("alice")],
+        6,
+        "UnknownIdError",
+    ),
+    "transfer: negative": (
+        lambda p: ["transfer", p.pool, "bob", "-5", "--key", p.key("alice")],
+        6,
+        "AmountError",
+    ),
+    "transfer: nothing": (
+        lambda p: ["transfer", p.pool, "bob", 0, "--key", p.key("alice")],
+        2,
+        "MalformedRecordError",
+    ),
+    "transfer: to oneself": (
+        lambda p: ["transfer", p.pool, "alice", 1, "--key", p.key("alice")],
+        2,
+        "MalformedRecordError",
+    ),
+    "transfer: beyond credit": (
+        lambda p: ["transfer", p.pool, "bob", "999credits", "--key", p.key("alice")],
+        6,
+        "InsufficientCreditError",
+    ),
+    "transfer: overflow": (
+        lambda p: ["transfer", p.pool, "bob", 2**63, "--key", p.key("alice")],
+        6,
+        "AmountError",
+    ),
+    "transfer: id with other content": (
+        lambda p: ["transfer", p.pool, "bob", 2, "--key", p.key("alice"), "--id", p.ids["transfer"]],
+        6,
+        "ConflictError",
+    ),
+    "transfer: unregistered key": (
+        lambda p: ["transfer", p.pool, "bob", 2, "--key", p.key("loose-client")],
+        6,
+        "RefusedError",
+    ),
+    # run
+    "run: slurm": (
+        lambda p: ["run", p.pool, "--queue", "slurm", "--voucher", p / "voucher", "--", "true"],
+        2,
+        "UsageError",
+    ),
+    "run: no command": (
+        lambda p: ["run", p.pool, "--queue", "local", "--voucher", p / "voucher"],
+        2,
+        "UsageError",
+    ),
+    "run: no such command": (lambda p: _run(p, "voucher", "--", "no-such-command-anywhere"), 2, "UsageError"),
+    "run: voucher missing": (lambda p: _run(p, "nowhere"), 2, "UsageError"),
+    "run: voucher truncated": (lambda p: _run(p, "truncated voucher"), 1, "MalformedBundleError"),
+    "run: voucher oversize": (lambda p: _run(p, "huge"), 1, "MalformedBundleError"),
+    "run: an account's bundle": (lambda p: _run(p, "bundle"), 1, "MalformedBundleError"),
+    "run: hold has ended": (lambda p: _run(p, "ended"), 6, "HoldClosedError"),
+    "run: key missing": (lambda p: _run(p, key="nowhere"), 2, "UsageError"),
+    "run: another queue's key": (lambda p: _run(p, key="gpu2"), 6, "RoleError"),
+    "run: a client's key": (lambda p: _run(p, key="alice"), 6, "RoleError"),
+    "run: queue's key not at hand": (
+        lambda p: ["run", p.pool, "--queue", "local", "--voucher", p / "voucher", "--", "true"],
+        2,
+        "UsageError",
+    ),
+    # validate
+    "validate: key missing": (lambda p: ["validate", p.pool, "--key", p / "nowhere"], 2, "UsageError"),
+    "validate: a client's key": (lambda p: ["validate", p.pool, "--key", p.key("alice")], 6, "RoleError"),
+    "validate: key truncated": (
+        lambda p: ["validate", p.pool, "--key", p.key("truncated")],
+        2,
+        "KeyFormatError",
+    ),
+    "validate: no seat": (
+        lambda p: ["validate", p.pool, "--key", p.key("loose-validator"), "--once"],
+        6,
+        "RoleError",
+    ),
+    "validate: model missing": (
+        lambda p: [
+            *("validate", p.pool, "--key", p.pool / "keys" / "validator-0.key"),
+            *("--model", p / "nowhere", "--once"),
+        ],
+        2,
+        "UsageError",
+    ),
+    "validate: no model": (
+        lambda p: [
+            *("validate", p.pool, "--key", p.pool / "keys" / "validator-0.key"),
+            *("--model", p / "plan", "--once"),
+        ],
+        2,
+        "MalformedRecordError",
+    ),
+    # compare
+    "compare: missing": (lambda p: _compare(p, "nowhere.npy"), 2, "UsageError"),
+    "compare: no input": (lambda p: _compare(p, "rows.npy", "--json"), 2, "UsageError"),
+    "compare: truncated": (lambda p: _compare(p, "truncated.npy"), 2, "ActivationError"),
+    "compare: boasting header": (lambda p: _compare(p, "boasting.npy"), 2, "ActivationError"),
+    "compare: objects": (lambda p: _compare(p, "objects.npy"), 2, "ActivationError"),
+    "compare: an archive": (lambda p: _compare(p, "archive.npy"), 2, "ActivationError"),
+    "compare: no array": (lambda p: _compare(p, "plan"), 2, "ActivationError"),
+    "compare: empty": (lambda p: _compare(p, "empty"), 2, "ActivationError"),
+    "compare: another type": (lambda p: _compare(p, "double.npy"), 2, "ActivationError"),
+    "compare: another shape": (lambda p: _compare(p, "narrow.npy"), 2, "ActivationError"),
+    "compare: no numbers": (
+        lambda p: ["compare", p / "rows.npy", p / "nan.npy", p / "rows.npy", "--input", p / "rows.npy"],
+        2,
+        "ActivationError",
+    ),
+    "compare: profile missing": (
+        lambda p: _compare(p, "rows.npy", "--input", p / "rows.npy", "--profile", p / "nowhere"),
+        2,
+        "UsageError",
+    ),
+    "compare: profile": (
+        lambda p: _compare(p, "rows.npy", "--input", p / "rows.npy", "--profile", p / "plan"),
+        2,
+        "MalformedRecordError",
+    ),
+    "compare: rule": (
+        lambda p: _compare(p, "rows.npy", "--input", p / "rows.npy", "--rule", "mild"),
+        2,
+        "UsageError",
+    ),
+    "doctor: an argument": (lambda p: ["doctor", "now"], 2, "UsageError"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_bad_input_is_refused_in_one_line_and_changes_nothing(props: Props, case: str) -> None:
+    arguments, code, name = REFUSED[case]
+    given = arguments(props)
+    if case == "key new: public side there":
+        props.write("sided.key.pub", b"")
+    before, files = content_of(props.pool), sorted(os.listdir(props.stage.folder))
+    said = cli(*[argument for argument in given if argument != "--json"])
+    assert (said.code, said.out) == (code, "")
+    assert len(said.err.splitlines()) == 1, said.err
+    assert said.err.isprintable() or said.err.endswith("\n")
+    separator = given.index("--") if "--" in given else len(given)
+    as_json = cli(*given[:separator], "--json", *given[separator:])
+    assert (as_json.code, as_json.err) == (code, "")
+    answer = as_json.answer
+    assert (answer["error"], answer["exit"]) == (name, code)
+    assert {"message", "expected", "found"} < set(answer)
+    assert content_of(props.pool) == before
+    assert sorted(os.listdir(props.stage.folder)) == files
+
+
+def test_every_verb_has_a_refusal() -> None:
+    from creditledger.cli.main import VERBS
+
+    tried = {case.split(":")[0].split()[0] for case in REFUSED}
+    assert set(VERBS) - tried <= {"demo"}
+
+
+def test_a_torn_last_frame_is_malformed_and_the_whole_ones_stay(props: Props, tmp_path: Path) -> None:
+    pool = copy_of(props.pool, tmp_path / "pool")
+    ledger_id = bytes.fromhex(ask("status", pool)["ledger"])
+    whole = registration(ledger_id, "gerd", Role.NODE).encode()
+    torn = frames([whole]) + frames([whole])[:-1]
+    said = cli("append", pool, "--stdin", "--ack", stdin=torn)
+    assert (said.code, len(said.out.splitlines()), len(said.err.splitlines())) == (2, 1, 1)
+    assert ask("balance", pool, "gerd")["role"] == "node"
+    as_json = cli("append", pool, "--stdin", "--ack", "--json", stdin=torn)
+    acknowledged, error = map(json.loads, as_json.out.splitlines())
+    assert set(acknowledged) == {"index", "leaf_hash"}
+    assert (error["error"], error["exit"]) == ("MalformedRecordError", 2)
+
+
+@pytest.mark.parametrize(
+    ("stdin", "code"),
+    {
+        "another ledger's": (frames([registration(b"\7" * 32, "hans").encode()]), 6),
+        "forged": (frames([grant(b"\7" * 32, "client", 10**9).encode()]), 6),
+        "announces too much": ((2**32 - 1).to_bytes(4, "big") + b"x", 2),
+        "half a header": (b"\0\0", 2),
+        "no record": (frames([b"\xc1"]), 6),
+    }.values(),
+    ids=["another ledger's", "forged", "announces too much", "half a header", "no record"],
+)
+def test_a_stream_that_holds_nothing_good_changes_nothing(props: Props, stdin: bytes, code: int) -> None:
+    before = content_of(props.pool)
+    said = cli("append", props.pool, "--stdin", "--ack", stdin=stdin)
+    assert (said.code, len(said.err.splitlines())) == (code, 1)
+    assert "ACK" not in said.out
+    assert content_of(props.pool) == before
+
+
+def test_a_second_writer_waits_and_then_is_told_so(props: Props, monkeypatch: pytest.MonkeyPatch) -> None:
+    from creditledger.ledger.ledger import Ledger
+    from creditledger.redemption import ledger_access
+
+    monkeypatch.setattr(ledger_access, "_ATTEMPTS", 2)
+    with Ledger.open(props.pool):
+        said = cli("grant", props.pool, "bob", 1, "--reason", "x", "--json")
+    assert (said.code, said.answer["error"]) == (3, "BusyError")
+
+
+def test_a_ledger_older_than_its_head_is_not_written(props: Props, tmp_path: Path) -> None:
+    old, new = copy_of(props.pool, tmp_path / "old"), copy_of(props.pool, tmp_path / "new")
+    ask("grant", new, "bob", 1, "--reason", "x")
+    (old / "head").write_bytes((new / "head").read_bytes())
+    for arguments in (["grant", old, "bob", 1, "--reason", "x"], ["status", old], ["fsck", old]):
+        said = cli(*arguments, "--json")
+        assert (said.code, said.answer["error"]) == (4, "RollbackError")
+
+
+def test_a_damaged_store_is_named_by_fsck(props: Props, tmp_path: Path) -> None:
+    pool = copy_of(props.pool, tmp_path / "pool")
+    (pool / "sealed" / ("0" * 64)).write_bytes(b"other sketches")
+    said = cli("fsck", pool, "--json")
+    assert (said.code, said.answer["error"]) == (4, "IntegrityError")
+
+
+def test_an_altered_public_log_fails_its_audit(props: Props, tmp_path: Path) -> None:
+    pool = copy_of(props.pool, tmp_path / "pool")
+    tile = max((pool / "public" / "tile" / "entries").rglob("*.p/*"), key=lambda path: path.stat().st_mtime)
+    content = bytearray(tile.read_bytes())
+    content[-1] ^= 1
+    tile.write_bytes(content)
+    said = cli("audit", pool, "--json")
+    assert said.code == 1, said
+    (pool / "public" / "checkpoint").unlink()
+    assert cli("audit", pool).code == 1
+    (pool / "policy").unlink()
+    assert cli("audit", pool).code == 2
+
+
+def test_a_bug_is_never_taken_for_a_failed_verification(monkeypatch: pytest.MonkeyPatch, props: Props) -> None:
+    from creditledger.transparency.trust_policy import TrustPolicy
+
+    def broken(path: object) -> Any:
+        raise AssertionError("this cannot be")
+
+    monkeypatch.setattr(TrustPolicy, "load", broken)
+    said = cli("verify", props / "bundle", "--policy", props.stage.policy, "--json")
+    assert (said.code, said.answer["error"]) == (70, "InternalError")
+
+
+def test_submission_frames_are_what_the_library_encodes() -> None:
+    """Guards the streams above: a frame that decodes is refused for what it says, not for its form."""
+    assert Submission.decode(registration(b"\7" * 32, "hans").encode())
+    assert PARAMETERS
