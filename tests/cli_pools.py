@@ -102,11 +102,12 @@ def process(*arguments: object, stdin: bytes = b"") -> Said:
 
 
 def content_of(path: Path) -> dict[str, str]:
-    """Digests of all that a ledger's directory keeps: the store's keys and values, and every other file."""
+    """Digests of all that a ledger's directory keeps: the store's keys and values, and every other file
+    but the notebooks of queues, which are their own."""
     found = {
         str(file.relative_to(path)): hashlib.sha256(file.read_bytes()).hexdigest()
         for file in sorted(path.rglob("*"))
-        if file.is_file() and file.parent.name != "store" and file.name != "lock"
+        if file.is_file() and file.name != "lock" and not {"store", "queues"} & set(file.parts)
     }
     store = LmdbStore(path / "store", read_only=True)
     try:

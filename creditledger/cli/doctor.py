@@ -3,7 +3,6 @@
 import importlib
 import os
 import platform
-import sqlite3
 from importlib import metadata
 from pathlib import Path
 from typing import Final
@@ -16,7 +15,7 @@ from creditledger.cli.output import emit, note
 from creditledger.errors import StorageError
 
 PACKAGES: Final = ("cryptography", "py-ecc", "msgpack", "lmdb", "numpy", "click", "rich")
-EXTRAS: Final = {"milagro-bls-binding": "native", "gguf": "demo", "tokenizers": "demo", "torch": "torch"}
+EXTRAS: Final = {"py-arkworks-bls12381": "native", "gguf": "demo", "tokenizers": "demo", "torch": "torch"}
 
 
 @click.command()
@@ -33,7 +32,7 @@ def doctor(as_json: bool) -> None:
         "bls": _bls(warnings),
         "msgpack": _msgpack(warnings),
         "lmdb_library": _lmdb(warnings),
-        "sqlite_library": sqlite3.sqlite_version,
+        "sqlite_library": importlib.import_module("sqlite3").sqlite_version,
         "model": _model(warnings),
         "cache": _cache(warnings),
     }
@@ -55,10 +54,11 @@ def _version(name: str, warnings: list[str] | None = None) -> str | None:
 def _bls(warnings: list[str]) -> str:
     from creditledger.transparency.bls import PyEccBackend, default_backend
 
-    if isinstance(default_backend(), PyEccBackend):
-        warnings.append("BLS is pure Python, seconds a round: pip install creditledger[native]")
+    backend = default_backend()
+    if isinstance(backend, PyEccBackend):
+        warnings.append("BLS is pure Python, seconds a round: pip install 'creditledger[native]'")
         return "py-ecc"
-    return "milagro"
+    return type(backend).__name__.removesuffix("Backend").lower()
 
 
 def _msgpack(warnings: list[str]) -> str:

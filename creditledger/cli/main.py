@@ -89,6 +89,9 @@ def run(arguments: Sequence[str]) -> int:
         answer: Any = creditledger.main(args=list(arguments), prog_name="creditledger", standalone_mode=False)
     except click.exceptions.Exit as leaving:
         return leaving.exit_code
+    except SystemExit:
+        # click ends so, with 1, when nobody reads its output any more.
+        return StorageError.exit_code
     except click.Abort:
         return fail("Interrupted", "stopped by the user", exit_code=INTERRUPTED, as_json=as_json)
     except click.ClickException as error:

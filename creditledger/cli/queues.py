@@ -10,12 +10,14 @@ from creditledger.cli.opening import writing
 from creditledger.cli.options import INPUT_FILE, json_option, key_file, ledger_argument, read_start
 from creditledger.cli.output import emit
 from creditledger.cli.rounds import complete
-from creditledger.errors import BusyError, MalformedBundleError
+from creditledger.errors import BusyError, MalformedBundleError, RoleError
 
 if TYPE_CHECKING:
     from creditledger.ledger.directory import LedgerDirectory
     from creditledger.records.transfer import Hold
     from creditledger.redemption.queues.job_outcome import JobOutcome
+    from creditledger.transparency.keys import Ed25519Signer
+    from creditledger.transparency.trust_policy import TrustPolicy
 
 KEY_FILES_MAX = 256
 
@@ -54,7 +56,9 @@ def run(
     directory = LedgerDirectory(ledger)
     policy = TrustPolicy.load(directory.policy)
     encoded, hold = _voucher(voucher_path)
-    key = _queue_key(directory, hold) if key_path is None else key_path
+    key = _signer(key_path or _queue_key(directory, hold), policy)
+    if key.public_key != hold.queue:
+        raise RoleError("voucher is for another queue", expected=key.public_key.hex(), found=hold.queue.hex())
     folder = directory.path / "queues" / hold.queue.hex()
     with LocalQueue(folder, ledger=ledger, key=key, policy=policy, slots=slots or hold.gpus) as opened:
         outcome = opened.run(encoded, command)
@@ -94,6 +98,12 @@ def _queue_key(directory: "LedgerDirectory", hold: "Hold") -> Path:
         if key.ed25519().public_key == hold.queue:
             return path
     raise click.UsageError(f"no key of queue {hold.queue.hex()} in {directory.keys}: name it with --key")
+
+
+def _signer(path: Path, policy: "TrustPolicy") -> "Ed25519Signer":
+    from creditledger.ledger.keyring import KeyRole, load_key
+
+    return load_key(path, roles=(KeyRole.QUEUE,), ledger_id=policy.ledger_id).ed25519()
 
 
 def _answer(outcome: "JobOutcome") -> dict[str, Any]:

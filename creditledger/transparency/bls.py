@@ -43,7 +43,8 @@ class BlsBackend(Protocol):
     def verify(self, public_key: bytes, message: bytes, signature: bytes) -> bool: ...
 
     def aggregate(self, signatures: Sequence[bytes]) -> bytes:
-        """Raises ValueError for bytes that are no signature."""
+        """Raises ValueError for bytes that are no point. One outside the subgroup is refused here, or
+        leaves an aggregate to `fast_aggregate_verify`, which refuses every sum outside it."""
 
     def fast_aggregate_verify(
         self, public_keys: Sequence[bytes], message: bytes, signature: bytes

@@ -181,7 +181,7 @@ class WorkingPool:
         )
         base = pool_parameters(members=1, models=(self.model.terms,), profiles=profiles)
         members = tuple(_member(index) for index in range(validators))
-        return replace(base, committee=members, quorum=validators, **changes)
+        return replace(base, **({"committee": members, "quorum": validators} | changes))
 
     def _register(self) -> None:
         papers, append = self.papers, self.ledger.append

@@ -354,7 +354,7 @@ def test_a_hold_that_expired_before_its_capture_is_released_with_the_reason(
     queue._access._sleep = lambda seconds: None
     with pool.open():
         assert not queue.run(voucher, ["sleep", "0.1"]).settled
-    pool.clock.ahead_ms += 120_000
+    pool.clock.ahead_ms += held.hold.expires_unix_ms - pool.clock()
     (recovered,) = queue.recover()
     assert (recovered.captured_micro, recovered.refusal) == (0, "HoldExpiredError")
     require_ended_once(pool, recovered, amount=1_000_000)

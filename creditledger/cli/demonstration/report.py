@@ -2,7 +2,6 @@
 
 Source: specs/cli.md §9."""
 
-from dataclasses import asdict
 from typing import Any
 
 import click
@@ -10,7 +9,6 @@ import click
 from creditledger.cli.demonstration.story import Story
 from creditledger.cli.output import emit_rows
 from creditledger.credits import reading
-from creditledger.records.receipt import Numerics
 from creditledger.redemption.amount import format_amount
 
 
@@ -48,8 +46,18 @@ def report(story: Story, *, seconds: float) -> dict[str, Any]:
 
 def show(story: Story, told: dict[str, Any]) -> None:
     """For a person: who earned what, what the owner bought, and what to try next."""
-    columns = ("name", "span", "receipts", "checks", "upheld", "refuted", "inconclusive")
-    rows = [{name: node[name] for name in columns} | {"credits": _credits(node)} for node in told["nodes"]]
+    rows = [
+        {
+            "name": node["name"],
+            "layers": "{}-{}".format(*node["span"]),
+            "runs": node["profile"],
+            "checks": node["checks"],
+            "upheld": node["upheld"],
+            "refuted": node["refuted"],
+            "earned": _credits(node),
+        }
+        for node in told["nodes"]
+    ]
     emit_rows(rows, as_json=False, title="Nodes")
     job = told["job"]
     spent, back = (format_amount(job[name]) for name in ("captured_micro", "released_micro"))
@@ -72,7 +80,7 @@ def _nodes(story: Story) -> list[dict[str, Any]]:
             {
                 "name": node.party.name,
                 "span": list(node.span),
-                "profile": asdict(_numerics(node)),
+                "profile": node.profile,
                 "receipts": len(node.receipts),
                 "checks": standing.checks,
                 "upheld": standing.upheld,
@@ -84,11 +92,6 @@ def _nodes(story: Story) -> list[dict[str, Any]]:
             for standing in [reading.node_standing(state, node.party.account)]
             if (account := reading.account_state(state, node.party.account)) is not None
         ]
-
-
-def _numerics(node: Any) -> Numerics:
-    numerics: Numerics = node.receipts[0].numerics
-    return numerics
 
 
 def _credits(node: dict[str, Any]) -> str:

@@ -48,6 +48,8 @@ HARDWARE: Final = "cpu"
 GENERATION_MS: Final = 45_000
 """GPU time that the spending owner buys; what is not used comes back."""
 ROUNDS_MAX: Final = 20
+NUMPY_KERNEL: Final = "numpy-fused"
+TORCH_KERNEL: Final = "torch-sdpa"
 
 Progress = Callable[[str, int, int], None]
 """``progress(what, done, all)``."""
@@ -250,6 +252,7 @@ class Story:
             party,
             span,
             self._cheating_kernel(span) if is_cheat else honest_kernel(self.model, span),
+            profile=(self.cheat or "") if is_cheat else TORCH_KERNEL if is_torch else NUMPY_KERNEL,
             blocks=_torch_blocks(self.model, span) if is_torch else None,
             outbox=self.folder / "outbox" / party.name,
             model=self.model.description.digest,

@@ -25,6 +25,8 @@ class Node:
 
     party: Party
     span: tuple[int, int]
+    profile: str
+    """What it runs: the kernel's name, or the way it cheats."""
     minter: Minter
     kernel: Kernel
     blocks: Any = None
@@ -55,6 +57,7 @@ def open_node(
     span: tuple[int, int],
     kernel: Kernel,
     *,
+    profile: str,
     blocks: Any,
     outbox: Path,
     model: bytes,
@@ -67,7 +70,7 @@ def open_node(
     )
     if blocks is not None:
         minter.attach(blocks, layers=range(span[1] - span[0]))
-    return Node(party=party, span=span, minter=minter, kernel=kernel, blocks=blocks)
+    return Node(party=party, span=span, profile=profile, minter=minter, kernel=kernel, blocks=blocks)
 
 
 def serve(

@@ -285,17 +285,29 @@ def test_a_backlog_that_is_full_costs_receipts_and_not_memory() -> None:
         worker.submit(lambda: done.append(4))
 
 
-def test_waiting_ends_though_more_keeps_coming() -> None:
+def test_waiting_ends_though_more_keeps_coming(monkeypatch: pytest.MonkeyPatch) -> None:
     """A flush waits for what came before it, not for a model that never stops."""
-    worker, go_on = Worker(FailureCount()), threading.Event()
-    worker.submit(lambda: None)
-    waiter = threading.Thread(target=worker.wait)
-    worker.submit(lambda: worker.submit(go_on.wait) and None)
+    worker, waits, go_on = Worker(FailureCount()), threading.Event(), threading.Event()
+    waiter = threading.Thread(target=worker.wait, daemon=True)
+    honest = worker._changed.wait_for
+
+    def wait_for(is_met: Callable[[], bool]) -> bool:
+        if threading.current_thread() is waiter:
+            waits.set()
+        return honest(is_met)
+
+    def before() -> None:
+        waits.wait(10)
+        worker.submit(lambda: go_on.wait(10) and None)
+
+    monkeypatch.setattr(worker._changed, "wait_for", wait_for)
+    worker.submit(before)
     waiter.start()
-    waiter.join(timeout=10)
-    assert not waiter.is_alive()
+    waiter.join(timeout=5)
+    is_still_waiting = waiter.is_alive()
     go_on.set()
     worker.close()
+    assert not is_still_waiting
 
 
 def test_a_restarted_outbox_delivers_once(pool: WorkingPool, tmp_path: Path) -> None:

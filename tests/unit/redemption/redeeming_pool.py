@@ -24,6 +24,7 @@ from creditledger.transparency.keys import Ed25519Signer
 from creditledger.transparency.trust_policy import TrustPolicy
 
 GRANTED = 1_000_000_000_000
+QUOTE_VALID_MS = 3_600_000
 MODEL = bytes.fromhex("ab" * 32)
 CLIENT, QUEUE, OTHER_QUEUE, NODE = (Ed25519Signer(bytes([seed]) * 32) for seed in (1, 2, 3, 4))
 RecordT = TypeVar("RecordT", bound=Record)
@@ -112,7 +113,7 @@ class RedeemingPool:
             gpus=gpus,
             duration_ms=duration_ms,
             now_unix_ms=self.clock(),
-            valid_ms=60_000,
+            valid_ms=QUOTE_VALID_MS,
         )
 
     def hold(self, *, gpus: int = 1, duration_ms: int = 10_000, hardware: str = "h100") -> HeldVoucher:

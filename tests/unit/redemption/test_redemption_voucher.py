@@ -3,6 +3,7 @@
 import socket
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,6 +27,7 @@ from creditledger.records.transfer import Release
 from creditledger.redemption.voucher import Voucher
 from creditledger.transparency.bundle import Bundle
 from creditledger.transparency.trust_policy import TrustPolicy
+from creditledger.transparency.verification import verify_bundle
 from unit.redemption.redeeming_pool import (
     CLIENT,
     MODEL,
@@ -185,6 +187,25 @@ def test_a_proof_of_something_else_is_no_voucher(pool: RedeemingPool) -> None:
         account = prove.account(CLIENT.public_key)
     with pytest.raises(MalformedBundleError, match="not a voucher"):
         Voucher.load(account)
+
+
+@pytest.mark.parametrize(
+    "change", [{"amount_micro": 1}, {"holder": b"\7" * 32}, {"queue": b"\7" * 32}, {"expires_unix_ms": 2**62}]
+)
+def test_a_certified_state_that_contradicts_its_hold_is_refused(
+    pool: RedeemingPool,
+    voucher: bytes,
+    policy: TrustPolicy,
+    monkeypatch: pytest.MonkeyPatch,
+    change: dict[str, Any],
+) -> None:
+    """A committee that certified another rule set's state does not lengthen or enlarge a hold."""
+    verified = verify_bundle(voucher, policy)
+    assert isinstance(verified.state, HoldState)
+    contradicting = replace(verified, state=replace(verified.state, **change))
+    monkeypatch.setattr("creditledger.redemption.voucher.verify_bundle", lambda *_, **__: contradicting)
+    with pytest.raises(VerificationError, match="not of this hold"):
+        verify(voucher, policy, pool)
 
 
 def test_a_policy_without_a_ledger_proves_nothing(

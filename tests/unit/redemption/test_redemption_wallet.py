@@ -36,7 +36,16 @@ from creditledger.redemption.voucher import Voucher
 from creditledger.redemption.wallet import Wallet
 from creditledger.transparency.keys import Ed25519Signer
 from creditledger.transparency.merkle import leaf_hash, root_from_leaf_hashes
-from unit.redemption.redeeming_pool import CLIENT, GRANTED, MODEL, NODE, QUEUE, RedeemingPool, signed
+from unit.redemption.redeeming_pool import (
+    CLIENT,
+    GRANTED,
+    MODEL,
+    NODE,
+    QUEUE,
+    QUOTE_VALID_MS,
+    RedeemingPool,
+    signed,
+)
 
 PLAN = [PlanSpan(layer_start=0, layer_stop=12, node=NODE.public_key)]
 INPUTS, OUTPUTS = (np.full((300, 4), value, dtype=np.float32) for value in (0.5, 1.5))
@@ -185,7 +194,7 @@ def test_a_repeated_hold_is_a_success_and_holds_once(pool: RedeemingPool) -> Non
     wallet = pool.wallet()
     first = wallet.hold(quote, made)
     held = wallet.balance().held_micro
-    pool.clock.ahead_ms += 60_001
+    pool.clock.ahead_ms += QUOTE_VALID_MS + 1
     again = wallet.hold(quote, made)
     assert (again.digest, again.acknowledgement.index) == (first.digest, first.acknowledgement.index)
     assert again.acknowledgement.repeated
@@ -211,7 +220,7 @@ def test_a_hold_on_a_changed_quote_is_refused(pool: RedeemingPool) -> None:
 def test_a_hold_that_would_have_expired_is_refused(pool: RedeemingPool) -> None:
     quote = pool.quote(duration_ms=1)
     with pytest.raises(HoldExpiredError):
-        pool.wallet().hold(quote, start_within_ms=-60_001)
+        pool.wallet().hold(quote, start_within_ms=-QUOTE_VALID_MS - 1)
 
 
 def test_transfers_move_exactly_once(pool: RedeemingPool) -> None:

@@ -33,8 +33,16 @@ HAS_NATIVE = find_spec("py_arkworks_bls12381") is not None
 needs_native = pytest.mark.skipif(not HAS_NATIVE, reason="the native backend is not installed")
 INFINITE_KEY = b"\xc0" + bytes(47)
 INFINITE_SIGNATURE = b"\xc0" + bytes(95)
+GENERATOR = bytes.fromhex(
+    "97f1d3a73197d7942695638c4fa9ac0fc3688c4f9774b905a14e3a3f171bac586c55e83ff97a1aeffb3af00adb22c6bb"
+)
 STRAY_KEY = b"\x80" + bytes(47)
 """On the curve (x = 0, y = 2), outside the subgroup."""
+GOOD_SIGNATURE = bytes.fromhex(
+    "b97c335f20db08e91c53aecbabf17e0c0880d2d3f17fa9d9f4f2bb7caae0c05c201db70fd56d044ed05b6cb2968dbb7d"
+    "15d20c32159aace6759a783461fd9e3c5ea985d29a7a466bc11c0ad3e5923bfee7e335057028e7c7c4db7df243baee61"
+)
+"""Of ``m``, by the secret 1, whose key is GENERATOR."""
 STRAY_SIGNATURE = b"\x80" + bytes(94) + b"\x02"
 """On the curve (x = 2), outside the subgroup."""
 BAD_KEYS = (
@@ -132,30 +140,26 @@ def test_backends_agree_byte_for_byte(message: bytes) -> None:
 @pytest.mark.parametrize("index", range(len(BAD_KEYS)))
 def test_no_backend_takes_a_bad_key(backend: BlsBackend, index: int) -> None:
     """Asked directly, without the checks around it: False, and nothing raised."""
-    bad, native = BAD_KEYS[index], backend != PyEccBackend()
-    signature = backend.sign(b"\0" * 31 + b"\x05", b"m") if native else b"\x80" + bytes(95)
+    bad = BAD_KEYS[index]
     assert not backend.is_valid_key(bad)
-    for message, claimed in ((b"m", signature), (b"m", INFINITE_SIGNATURE)):
-        assert not backend.verify(bad, message, claimed)
-        assert not backend.fast_aggregate_verify([bad], message, claimed)
-        assert not backend.verify_possession(bad, claimed)
+    for signature in (GOOD_SIGNATURE, INFINITE_SIGNATURE):
+        assert not backend.verify(bad, b"m", signature)
+        assert not backend.fast_aggregate_verify([bad], b"m", signature)
+        assert not backend.verify_possession(bad, signature)
 
 
 @pytest.mark.parametrize("index", range(len(BAD_SIGNATURES)))
 def test_no_backend_takes_a_bad_signature(backend: BlsBackend, index: int) -> None:
     bad = BAD_SIGNATURES[index]
-    key = bytes.fromhex(
-        "97f1d3a73197d7942695638c4fa9ac0fc3688c4f9774b905a14e3a3f171bac586c55e83ff97a1aeffb3af00adb22c6bb"
-    )
-    assert backend.is_valid_key(key)
-    assert not backend.verify(key, b"m", bad)
+    assert backend.is_valid_key(GENERATOR)
+    assert not backend.verify(GENERATOR, b"m", bad)
     if backend != PyEccBackend():
-        assert not backend.fast_aggregate_verify([key], b"m", bad)
-        assert not backend.verify_possession(key, bad)
-        good = backend.sign(b"\0" * 31 + b"\x05", b"m")
-        assert backend.aggregate([good]) == good
-        with pytest.raises(ValueError, match="."):
-            backend.aggregate([good, bad])
+        assert not backend.fast_aggregate_verify([GENERATOR], b"m", bad)
+        assert not backend.verify_possession(GENERATOR, bad)
+        assert backend.verify(GENERATOR, b"m", GOOD_SIGNATURE)
+        assert backend.aggregate([GOOD_SIGNATURE]) == GOOD_SIGNATURE
+        with pytest.raises(ValueError, match=r"\w"):
+            backend.aggregate([GOOD_SIGNATURE, bad])
 
 
 @needs_native
@@ -172,11 +176,10 @@ def test_the_native_backend_refuses_no_keys_no_signatures_and_lengths() -> None:
         assert not native.verify(key, b"m", short)
     with pytest.raises(ValueError, match="no signature"):
         native.aggregate([])
-    for refused in (bytes(32), GROUP_ORDER.to_bytes(32, "big")):
-        with pytest.raises(ValueError, match="."):
-            native.public_key(refused)
-        with pytest.raises(ValueError, match="."):
-            native.sign(refused, b"m")
+    with pytest.raises(ValueError, match="zero"):
+        native.public_key(bytes(32))
+    with pytest.raises(ValueError, match="zero"):
+        native.sign(bytes(32), b"m")
 
 
 @needs_native
@@ -184,7 +187,12 @@ def test_the_native_backend_parses_a_key_once(monkeypatch: pytest.MonkeyPatch) -
     native, secret = ArkworksBackend(), key_from_seed(b"parsed once" * 3)
     key, signature = native.public_key(secret), native.sign(secret, b"m")
     parsed, parse = [], bls._point
-    monkeypatch.setattr(bls, "_point", lambda group, raw: parsed.append(raw) or parse(group, raw))
+
+    def counting(group: Any, raw: bytes) -> Any:
+        parsed.append(raw)
+        return parse(group, raw)
+
+    monkeypatch.setattr(bls, "_point", counting)
     for _ in range(3):
         assert native.verify(key, b"m", signature)
         assert not native.is_valid_key(STRAY_KEY)
@@ -470,5 +478,5 @@ def test_release_signatures(vectors: Path) -> None:
         else:
             with pytest.raises(SignatureError):
                 aggregate_bls([signature], backend=ArkworksBackend())
-            assert not ArkworksBackend().verify(INFINITE_KEY, b"", signature)
+            assert not ArkworksBackend().verify(GENERATOR, b"", signature)
     assert taken == 1

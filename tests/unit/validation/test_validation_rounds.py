@@ -17,7 +17,7 @@ from creditledger.records.state import account_key
 from creditledger.transparency.quorum import NO_QUORUM
 from creditledger.validation.evidence import DirectoryEvidence
 from creditledger.validation.journal import AttestedRound, Journal
-from creditledger.validation.validator import Attested, Validator
+from creditledger.validation.validator import Attested, Missed, Validator
 from creditledger.validation.validator_key import ValidatorKey
 from fakes.committee import fake_digest
 from fakes.working_pool import SetClock, WorkingPool, audit_key, validator_key, validator_signer
@@ -100,6 +100,24 @@ def test_a_round_that_no_checkpoint_covers_is_not_signed(pool: WorkingPool) -> N
     pool.ledger.publish()
     assert [type(action) for action in validator.step()] == [Attested]
     validator.close()
+
+
+def test_who_comes_after_the_certificate_has_missed_the_round(
+    make_pool: Callable[..., WorkingPool],
+) -> None:
+    """Its signature would be of no use; it says so once and goes on."""
+    pool = make_pool(quorum=1)
+    late = remote_validator(pool, 1, journal=pool.folder / "late")
+    pool.ledger.close_round()
+    pool.step(0)
+    assert pool.ledger.certify() is not None
+    assert [type(action) for action in late.step()] == [Missed]
+    assert late.step() == []
+    pool.ledger.publish()
+    pool.ledger.close_round()
+    pool.ledger.publish()
+    assert [type(action) for action in late.step()] == [Attested]
+    late.close()
 
 
 def test_a_checkpoint_without_its_witness_is_refused(pool: WorkingPool) -> None:
