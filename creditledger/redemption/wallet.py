@@ -33,13 +33,15 @@ from creditledger.redemption.client_id import new_client_id
 from creditledger.redemption.confirmation import Chains, confirm_receipts
 from creditledger.redemption.ledger_access import LedgerAccess
 from creditledger.redemption.order import Order
-from creditledger.redemption.quote import require_quote_in_force
+from creditledger.redemption.quote import make_quote, require_quote_in_force
 from creditledger.redemption.statement import StatementLine, statement
 from creditledger.transparency.keys import Ed25519Signer
 
 JOB_HARDWARE: Final = "job"
 JOB_VALID_MS: Final = 24 * 3_600_000
 """How long a job may take to be done and delivered, unless the client says otherwise."""
+QUOTE_VALID_MS: Final = 600_000
+"""How long a quote may be taken up, unless the client says otherwise."""
 START_WITHIN_MS: Final = 24 * 3_600_000
 """How long after its quote's end a voucher may still be started, unless the client says otherwise."""
 
@@ -150,6 +152,34 @@ class Wallet:
             delivery = Delivery(client=self.account, job=job, heads=found.heads, closes=int(closes))
             acknowledgement = ledger.append(self._sign(delivery))
         return Delivered(delivery=delivery, acknowledgement=acknowledgement, refused=found.refused)
+
+    def quote(
+        self,
+        queue: bytes | str,
+        *,
+        hardware: str,
+        gpus: int,
+        duration_ms: int,
+        valid_ms: int = QUOTE_VALID_MS,
+    ) -> Quote:
+        """What GPU time costs under the parameters in force: see `make_quote`.
+
+        ``queue``: its account id, 32 bytes, or its registered name. Raises UnknownIdError, AmountError."""
+        with self._access.reading() as ledger, ledger.read() as view:
+            account = queue if isinstance(queue, bytes) else reading.account_named(view, queue)
+            parameters = reading.parameters_in_force(view)
+        if account is None:
+            raise UnknownIdError("no account has this name", found=ascii(queue)[:80])
+        return make_quote(
+            parameters,
+            self.ledger_id,
+            queue=account,
+            hardware=hardware,
+            gpus=gpus,
+            duration_ms=duration_ms,
+            now_unix_ms=self._clock(),
+            valid_ms=valid_ms,
+        )
 
     def hold(
         self, quote: Quote, id: bytes | None = None, *, start_within_ms: int = START_WITHIN_MS

@@ -32,7 +32,6 @@ from creditledger.redemption.client_id import new_client_id
 from creditledger.redemption.order import Order
 from creditledger.redemption.queues.job_outcome import JobOutcome
 from creditledger.redemption.queues.local import LocalQueue
-from creditledger.redemption.quote import make_quote
 from creditledger.redemption.wallet import Wallet
 from creditledger.transparency.trust_policy import TrustPolicy
 from creditledger.validation.validator import Validator
@@ -171,18 +170,8 @@ class Story:
     def spend(self) -> None:
         """The first node's owner buys machine time with what it earned."""
         owner = self._wallet("owner", self.cast.nodes[0].file)
-        with self.ledger.read() as state:
-            parameters = reading.parameters_in_force(state)
-        quote = make_quote(
-            parameters,
-            self.ledger.id,
-            queue=self.cast.queue.account,
-            hardware=HARDWARE,
-            gpus=1,
-            duration_ms=GENERATION_MS,
-            now_unix_ms=self.clock(),
-            valid_ms=600_000,
-        )
+        queue = self.cast.queue.account
+        quote = owner.quote(queue, hardware=HARDWARE, gpus=1, duration_ms=GENERATION_MS)
         self.held_micro = quote.amount_micro
         held = owner.hold(quote)
         self._certify("certify the voucher")
@@ -195,8 +184,8 @@ class Story:
             slots=1,
             hardware=HARDWARE,
             clock=self.clock,
-        ) as queue:
-            self.job = queue.run(held.voucher, self._generation())
+        ) as local:
+            self.job = local.run(held.voucher, self._generation())
         self.progress("run the queued job", 1, 1)
         self._certify("certify the capture", rounds=2)
 

@@ -293,3 +293,15 @@ def test_a_statement_shows_only_what_concerns_the_account(pool: RedeemingPool) -
         assert isinstance(ledger.entry(lines[-1].index).record, Transfer)
         with pytest.raises(UnknownIdError):
             statement(ledger, b"\x99" * 32)
+
+
+def test_a_wallet_quotes_the_price_that_the_parameters_list(pool: RedeemingPool) -> None:
+    """By name or id, and only for what has a price."""
+    wallet = pool.wallet()
+    quote = wallet.quote("gpus", hardware="h100", gpus=2, duration_ms=1_500)
+    assert quote.amount_micro == 2 * 1_500 * quote.micro_per_gpu_second // 1_000
+    assert wallet.quote(QUEUE.public_key, hardware="h100", gpus=2, duration_ms=1_500).queue == quote.queue
+    with pytest.raises(UnknownIdError):
+        wallet.quote("nobody", hardware="h100", gpus=2, duration_ms=1_500)
+    with pytest.raises(UnknownIdError):
+        wallet.quote("gpus", hardware="abacus", gpus=2, duration_ms=1_500)

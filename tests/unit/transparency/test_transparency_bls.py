@@ -183,6 +183,17 @@ def test_the_native_backend_refuses_no_keys_no_signatures_and_lengths() -> None:
 
 
 @needs_native
+def test_a_point_has_one_spelling_whatever_the_parser_takes() -> None:
+    """A signature is a seed too, so bytes that merely parse to the same point are refused."""
+    from py_arkworks_bls12381 import G1Point
+
+    lenient = SimpleNamespace(identity=G1Point.identity, from_compressed_bytes=lambda raw: G1Point())
+    assert bls._point(lenient, GENERATOR) == G1Point()
+    with pytest.raises(ValueError, match="spelling"):
+        bls._point(lenient, b"\x80" + GENERATOR[1:])
+
+
+@needs_native
 def test_the_native_backend_parses_a_key_once(monkeypatch: pytest.MonkeyPatch) -> None:
     native, secret = ArkworksBackend(), key_from_seed(b"parsed once" * 3)
     key, signature = native.public_key(secret), native.sign(secret, b"m")
