@@ -23,17 +23,37 @@ def vectors() -> Path:
     return Path(folder)
 
 
+EXCUSED = ("torch", "cuda", "strace")
+"""What a test may ask for and be skipped without, unless CREDITLEDGER_NO_SKIP names it."""
+
+
+def _must_run(asks_for: set[str]) -> bool:
+    """Whether a skipped test counts as a failed one: CREDITLEDGER_NO_SKIP is set and nothing excuses it."""
+    wanted = os.environ.get("CREDITLEDGER_NO_SKIP", "")
+    return bool(wanted) and not asks_for - {wanted}
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item,
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Where CREDITLEDGER_NO_SKIP is set, a skipped test is a failed one: nothing may be missing.
-
-    Tests marked torch may be skipped unless the variable says ``torch``."""
+    """Where nothing may be missing, a test that was skipped has failed."""
     report = yield
-    wanted = os.environ.get("CREDITLEDGER_NO_SKIP", "")
-    excused = item.get_closest_marker("torch") is not None and wanted != "torch"
-    if wanted and report.skipped and not hasattr(report, "wasxfail") and not excused:
+    asks_for = {name for name in EXCUSED if item.get_closest_marker(name) is not None}
+    if report.skipped and not hasattr(report, "wasxfail") and _must_run(asks_for):
         report.outcome = "failed"
         report.longrepr = f"{item.nodeid} was skipped where nothing may be: {report.longrepr}"
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """The same for a module that skips itself; its reason must name what it asks for."""
+    report = yield
+    asks_for = {name for name in EXCUSED if name in str(report.longrepr)}
+    if report.skipped and _must_run(asks_for):
+        report.outcome = "failed"
+        report.longrepr = f"{collector.nodeid} was skipped where nothing may be: {report.longrepr}"
     return report

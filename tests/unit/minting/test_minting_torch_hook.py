@@ -13,6 +13,7 @@ from fakes.tiny_llama import SHAPE
 from fakes.working_pool import WorkingPool
 
 torch = pytest.importorskip("torch", reason="torch is not installed: hooks on real modules cannot run")
+pytestmark = pytest.mark.torch
 
 
 class Block(torch.nn.Module):
@@ -141,6 +142,7 @@ def test_rows_on_a_device_are_read_once_they_are_there() -> None:
     assert DeviceRows(rows, event).nbytes == 4 * SHAPE.hidden * 2
 
 
+@pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device: streams cannot be tried")
 def test_rows_made_on_another_stream_are_whole() -> None:
     side = torch.cuda.Stream()

@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import pytest
 
+from creditledger.records.receipt import ChainHead, Delivery
 from creditledger.records.state import ReceiptState
-from creditledger.transparency.bundle import Bundle
+from creditledger.transparency.bundle import BUNDLE_BYTES_MAX, Bundle, SignedRecord
 from creditledger.transparency.note import parse_note
 from creditledger.transparency.verification import verify_bundle
 from fakes.shown_pool import shown
@@ -55,3 +56,15 @@ def test_a_settled_receipt_carries_two_states() -> None:
     assert len(bundle.states) == 2
     state = ReceiptState.decode(bundle.states[0].value)
     assert replace(state, settled=1) == state
+
+
+def test_the_longest_plan_fits() -> None:
+    """256 spans, all delivered at once."""
+    heads = tuple(
+        ChainHead(node=bytes(32), layer_start=2**16 - 256 + i, receipt=bytes(32), positions=2**32 - 1)
+        for i in range(256)
+    )
+    delivery = Delivery(client=bytes(32), job=bytes(32), heads=heads, closes=1)
+    bundle = Bundle.decode(shown()["vested"])
+    long = SignedRecord(record=delivery.encode(), signature=bytes(64), place=())
+    assert len(replace(bundle, job=(long,), delivery=(long,)).encode()) < BUNDLE_BYTES_MAX

@@ -111,11 +111,9 @@ def test_a_vector_reads_as_it_always_did(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", list(CASES))
-def test_the_writer_has_not_changed(name: str) -> None:
-    """The same pool with the same keys and clock gives the same policy; its bundles the same form."""
+def test_the_prover_still_writes_that_form(name: str) -> None:
+    """The same parts, whatever the pool that these are taken from has become."""
     then, now = Bundle.decode(bytes.fromhex(VECTORS[name]["bundle"])), Bundle.decode(shown()[CASES[name]])
-    parts = ("subject", "leaf", "entry", "job", "delivery", "certified", "states", "verdicts")
-    for part in parts:
-        old, new = getattr(then, part), getattr(now, part)
-        assert isinstance(old, tuple) == isinstance(new, tuple)
-        assert (len(old), len(new)) == (len(new), len(new)) if isinstance(old, tuple) else old == new
+    assert then.subject == now.subject
+    for part in ("leaf", "entry", "job", "delivery", "certified", "states", "verdicts"):
+        assert len(getattr(then, part)) == len(getattr(now, part)), part
