@@ -1,4 +1,4 @@
-"""`demo`: the main job on a real model, end to end. Source: specs/cli.md §9."""
+"""`demo`: the main job on a real model, end to end. Source: specs/cli.md §14."""
 
 import tempfile
 from collections.abc import Callable, Iterator

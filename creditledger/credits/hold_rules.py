@@ -38,11 +38,11 @@ JOB_HARDWARE = "job"
 def apply_hold(step: Step, hold: Hold) -> None:
     """Set credits aside: for one job of the holder's, or for GPU time at one queue."""
     step.require_actor(hold.holder)
+    step.claim_id(hold.holder, hold.id)
     if hold.purpose == HoldPurpose.JOB:
         _require_covers_job(step, hold)
     else:
         _require_covers_voucher(step, hold)
-    step.claim_id(hold.holder, hold.id)
     change(step.state, hold.holder, spendable=-hold.amount_micro, held=hold.amount_micro)
     open_hold(step.state, step.digest, hold)
     if hold.purpose == HoldPurpose.JOB:
@@ -105,13 +105,13 @@ def _require_covers_voucher(step: Step, hold: Hold) -> None:
 def apply_capture(step: Step, capture: Capture) -> None:
     """The hold's queue takes the price of what was used: once, in time, up to the hold's amount."""
     step.require_actor(capture.queue, Role.QUEUE)
+    step.claim_id(capture.queue, capture.id)
     held = _own_hold(step, capture.hold, capture.queue, HoldStatus.OPEN)
     if step.now >= held.expires_unix_ms:
         raise HoldExpiredError(
             "hold has expired", expected=f"before {held.expires_unix_ms}", found=str(step.now)
         )
     amount = _captured(step, held, capture)
-    step.claim_id(capture.queue, capture.id)
     share = tariff.levy(amount, step.parameters.levy_ppm)
     change(step.state, held.holder, held=-amount)
     change(step.state, capture.queue, spendable=amount - share, metered=amount - share)
@@ -136,8 +136,8 @@ def _captured(step: Step, held: HoldState, capture: Capture) -> int:
 def apply_release(step: Step, release: Release) -> None:
     """The hold's queue gives back what it did not capture, and ends the hold."""
     step.require_actor(release.queue, Role.QUEUE)
-    held = _own_hold(step, release.hold, release.queue, HoldStatus.OPEN, HoldStatus.CAPTURED)
     step.claim_id(release.queue, release.id)
+    held = _own_hold(step, release.hold, release.queue, HoldStatus.OPEN, HoldStatus.CAPTURED)
     _give_back(step, held, HoldStatus.RELEASED)
 
 

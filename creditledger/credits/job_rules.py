@@ -35,6 +35,7 @@ from creditledger.records.state import ReceiptState, receipt_key
 def apply_job(step: Step, job: Job) -> None:
     """An order of a listed model, at the parameters in force, from nodes that may work."""
     step.require_actor(job.client, Role.CLIENT)
+    step.claim_id(job.client, job.id)
     if step.now >= job.expires_unix_ms:
         raise ExpiredError("job has expired", expected=f"after {step.now}", found=str(job.expires_unix_ms))
     digest = in_force_digest(step.state)
@@ -45,7 +46,6 @@ def apply_job(step: Step, job: Job) -> None:
     if job.max_price_micro == 0:
         raise AmountError("a job has a price", expected="more than 0", found="0")
     _require_plan(step, job, step.parameters.model_terms(job.model))
-    step.claim_id(job.client, job.id)
     open_job(step.state, step.digest, job, step.index)
 
 

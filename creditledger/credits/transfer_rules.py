@@ -12,8 +12,8 @@ from creditledger.records.transfer import CreditLine, Grant, Slash, Transfer
 def apply_grant(step: Step, grant: Grant) -> None:
     """By the operator, to an account; in effect with the first round certified over it."""
     step.require_operator()
-    account_of(step.state, grant.account)
     step.claim_id(operator_of(step.state), grant.id)
+    account_of(step.state, grant.account)
     raise_ceiling(step.state, grant.amount_micro)
     defer(step.state, step.index, grant)
 
@@ -21,8 +21,8 @@ def apply_grant(step: Step, grant: Grant) -> None:
 def apply_credit_line(step: Step, line: CreditLine) -> None:
     """By the operator, for an account; in effect with the first round certified over it."""
     step.require_operator()
-    account_of(step.state, line.account)
     step.claim_id(operator_of(step.state), line.id)
+    account_of(step.state, line.account)
     raise_ceiling(step.state, line.limit_micro)
     defer(step.state, step.index, line)
 
@@ -30,17 +30,17 @@ def apply_credit_line(step: Step, line: CreditLine) -> None:
 def apply_slash(step: Step, slash: Slash) -> None:
     """By the operator, of a node; in effect with the first round certified over it."""
     step.require_operator()
-    account_in_role(step.state, slash.node, Role.NODE)
     step.claim_id(operator_of(step.state), slash.id)
+    account_in_role(step.state, slash.node, Role.NODE)
     defer(step.state, step.index, slash)
 
 
 def apply_transfer(step: Step, transfer: Transfer) -> None:
     """From payer to payee at once, where the pool allows transfers at all."""
     step.require_actor(transfer.payer)
+    step.claim_id(transfer.payer, transfer.id)
     if not step.parameters.transfers_allowed:
         raise RefusedError("the pool does not allow transfers", expected="transfers_allowed 1", found="0")
     account_of(step.state, transfer.payee)
-    step.claim_id(transfer.payer, transfer.id)
     change(step.state, transfer.payer, spendable=-transfer.amount_micro)
     change(step.state, transfer.payee, spendable=transfer.amount_micro)

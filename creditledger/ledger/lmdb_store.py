@@ -25,6 +25,7 @@ GROW_WAIT_SECONDS: Final = 10.0
 CHECKSUM_SIZE: Final = 8
 SCAN_ROWS: Final = 256
 _LMDB_MAJOR: Final = 0
+_PAGE_MIN: Final = 4_096
 
 _Result = TypeVar("_Result")
 
@@ -36,8 +37,7 @@ class LmdbStore:
         """Open what `create` made. ``map_size``: bytes to begin with; it doubles when full.
 
         Raises StorageError if there is no store, BusyError if this process has it open already."""
-        if not (path / "data.mdb").is_file():
-            raise StorageError("there is no store", expected="data.mdb", found=str(path)[-100:])
+        _require_begun(path)
         self._path = path
         self._read_only = read_only
         self._pid = os.getpid()
@@ -227,6 +227,28 @@ class _Stored:
         return rows
 
 
+def _require_begun(path: Path) -> None:
+    """There is a store, and its two meta pages at least: LMDB would start an emptied one afresh."""
+    data = path / "data.mdb"
+    if not data.is_file():
+        raise StorageError("there is no store", expected="data.mdb", found=str(path)[-100:])
+    size = data.stat().st_size
+    if size < 2 * _PAGE_MIN:
+        raise IntegrityError(
+            "store is cut short", expected=f"at least {2 * _PAGE_MIN} bytes", found=str(size)
+        )
+
+
+def _require_whole(path: Path, environment: Any) -> None:
+    """Every page that the store speaks of is in its file: reading beyond it would kill the process."""
+    pages = environment.info()["last_pgno"] + 1
+    expected = pages * environment.stat()["psize"]
+    found = (path / "data.mdb").stat().st_size
+    if found < expected:
+        environment.close()
+        raise IntegrityError("store is cut short", expected=f"{expected} bytes", found=str(found))
+
+
 def _open_environment(path: Path, *, read_only: bool, map_size: int, create: bool = False) -> Any:
     import lmdb
 
@@ -249,6 +271,7 @@ def _open_environment(path: Path, *, read_only: bool, map_size: int, create: boo
             mode=0o600,
             **pinned,
         )
+        _require_whole(path, environment)
         if not read_only:
             environment.reader_check()
     except lmdb.Error as error:

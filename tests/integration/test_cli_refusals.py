@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -835,3 +836,18 @@ def test_a_bug_is_never_taken_for_a_failed_verification(
     monkeypatch.setattr(TrustPolicy, "load", broken)
     said = cli("verify", props / "bundle", "--policy", props.stage.policy, "--json")
     assert (said.code, said.answer["error"]) == (70, "InternalError")
+
+
+@pytest.mark.parametrize("name", ["bundle", "voucher"])
+def test_no_damage_to_a_bundle_is_anything_but_a_failed_verification(props: Props, name: str) -> None:
+    chance, whole = random.Random(3), (props / name).read_bytes()
+    for _ in range(150):
+        damaged = bytearray(whole)
+        place = chance.randrange(len(whole))
+        if chance.random() < 0.7:
+            damaged[place] ^= 1 << chance.randrange(8)
+        else:
+            del damaged[place : place + chance.randint(1, 40)]
+        props.write("damaged", bytes(damaged))
+        said = cli("verify", props / "damaged", "--policy", props.stage.policy, "--json")
+        assert (said.code, said.answer["exit"]) == (1, 1), said

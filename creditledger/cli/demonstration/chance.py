@@ -1,4 +1,4 @@
-"""Random bytes that a seed repeats, one stream per purpose. Source: specs/cli.md §9."""
+"""Random bytes that a seed repeats, one stream per purpose. Source: specs/cli.md §14."""
 
 import hashlib
 import os

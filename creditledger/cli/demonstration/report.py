@@ -1,6 +1,6 @@
 """What the story came to: one JSON object, or tables and the next commands to try.
 
-Source: specs/cli.md §9."""
+Source: specs/cli.md §14."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The acts of the demo, in the order data flows. Source: specs/cli.md §9."""
+"""The acts of the demo, in the order data flows. Source: specs/cli.md §14."""
 
 import sys
 import time

@@ -234,3 +234,16 @@ def test_price_changes_leave_open_holds_at_their_price(pool: Pool) -> None:
     pool.refuse(pool.papers.voucher_hold(pool.client, pool.queue.public_key, tag=2), RefusedError, "price")
     pool.submit(pool.papers.capture(pool.queue, hold, 1_000))
     assert reading.hold_state(pool.view, hold.digest(pool.ledger_id)).captured_micro == 10_000
+
+
+def test_an_id_used_for_other_content_is_a_conflict_before_any_other_rule_is_asked(pool: Pool) -> None:
+    """The caller learns that its id is taken, not that the hold has ended; a fresh id learns the latter."""
+    hold = voucher(pool)
+    papers = pool.papers
+    pool.submit(papers.capture(pool.queue, hold, 3_333))
+    pool.refuse(papers.capture(pool.queue, hold, 3_334), ConflictError)
+    pool.refuse(papers.capture(pool.queue, hold, 3_334, tag="fresh"), HoldClosedError)
+    other = papers.voucher_hold(pool.client, pool.queue.public_key, duration_ms=10**9)
+    pool.refuse(other, ConflictError)
+    fresh = papers.voucher_hold(pool.client, pool.queue.public_key, duration_ms=10**9, tag="fresh")
+    pool.refuse(fresh, InsufficientCreditError)

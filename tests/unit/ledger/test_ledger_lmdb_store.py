@@ -293,3 +293,25 @@ def test_the_file_format_does_not_depend_on_the_environment(
     LmdbStore.create(tmp_path / "plain").close()
     heads = [(tmp_path / name / "data.mdb").read_bytes()[16:24] for name in ("pinned", "plain")]
     assert heads[0] == heads[1] == bytes.fromhex("dec0efbe01000000")
+
+
+@pytest.mark.parametrize("kept", [0, 4_096, 0.5, 0.99])
+@pytest.mark.parametrize("read_only", [True, False])
+def test_a_store_that_was_cut_short_is_refused_and_left_alone(
+    tmp_path: Path, kept: float, read_only: bool
+) -> None:
+    """Its nearest neighbour, the whole file, opens: reading a missing page would kill the process."""
+    store = LmdbStore.create(tmp_path / "store")
+    with store.write() as view:
+        for number in range(1, 200):
+            view.put(number.to_bytes(2, "big"), bytes(1_000))
+    store.close()
+    data = tmp_path / "store" / "data.mdb"
+    whole = data.read_bytes()
+    data.write_bytes(whole[: int(kept if kept in (0, 4_096) else len(whole) * kept)])
+    cut = data.read_bytes()
+    with pytest.raises(IntegrityError, match="cut short"):
+        LmdbStore(tmp_path / "store", read_only=read_only)
+    assert data.read_bytes() == cut
+    data.write_bytes(whole)
+    LmdbStore(tmp_path / "store", read_only=read_only).close()

@@ -26,8 +26,9 @@ from creditledger.records.state import (
     receipt_key,
 )
 from creditledger.records.verdict import Outcome, Verdict
-from creditledger.transparency.bundle import Bundle, SignedRecord
+from creditledger.transparency.bundle import Bundle, Leaf, SignedRecord
 from creditledger.transparency.certificate import Committee, CommitteeMember
+from creditledger.transparency.merkle import leaf_hash
 from creditledger.transparency.verification import REQUIREMENTS, Verified, verify_bundle
 from fakes.cast import ed25519
 from fakes.committee import fake_digest, real_validator
@@ -175,6 +176,25 @@ def test_another_nodes_signature_is_refused() -> None:
 
 
 # Job and delivery
+
+
+def signed_alone(**changes: object) -> Bundle:
+    """The receipt, changed, as its node itself would have signed it in a batch of its own."""
+    bundle = decoded("signed")
+    body = replace(receipt_of(bundle), **changes).encode()  # type: ignore[arg-type]
+    batch = replace(Batch.decode(bundle.entry[0].record), root=leaf_hash(body), count=1)
+    entry = resigned(bundle.entry[0], batch, "node", bundle.ledger)
+    return replace(bundle, body=body, leaf=(Leaf(index=0, path=()),), entry=(entry,))
+
+
+def test_a_receipt_is_for_what_its_job_plans() -> None:
+    """Model and span are the client's choice: work of another is not what the job paid for."""
+    assert read(signed_alone()).reached == ("signed",)
+    for changes in ({"model": fake_digest("cheaper")}, {"layer_stop": 3}, {"layer_start": 1}):
+        changed = signed_alone(**changes)
+        with pytest.raises(VerificationError, match="plans other work"):
+            read(changed)
+        assert read(replace(changed, job=())).reached == ("signed",)
 
 
 @pytest.mark.parametrize(
@@ -349,7 +369,7 @@ def test_an_absence_is_of_that_id_and_of_no_other() -> None:
 )
 def test_another_verdict_is_refused(change: dict, error: type[VerificationError]) -> None:
     with pytest.raises(error):
-        read(with_verdict(signer=0, **change))
+        read(with_verdict(**change))
 
 
 def test_a_verdict_signed_by_another_member_is_refused() -> None:
@@ -366,7 +386,7 @@ def test_a_verdict_signed_by_another_member_is_refused() -> None:
 )
 def test_a_verdict_outside_its_reveal_is_refused(reveal: dict) -> None:
     with pytest.raises(VerificationError):
-        read(with_verdict(signer=0, reveal=reveal))
+        read(with_verdict(reveal=reveal))
 
 
 def test_a_judged_state_comes_with_its_verdict() -> None:
