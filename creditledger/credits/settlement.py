@@ -195,8 +195,12 @@ def _pay(step: Step, job_digest: bytes, payment: Payment) -> None:
 
 
 def _mark_settled(state: State, job_digest: bytes) -> None:
+    """Only what the client accepted is settled."""
     for span in job_of(state, job_digest).plan:
-        for _, digest in receipts_of_leg(state, job_digest, span.layer_start):
+        leg = leg_of(state, job_digest, span)
+        for window_start, digest in receipts_of_leg(state, job_digest, span.layer_start):
+            if window_start >= leg.delivered_positions:
+                break
             receipt = state.entry(ReceiptState, receipt_key(digest))
             if receipt is not None:
                 state.put_entry(receipt_key(digest), replace(receipt, settled=1))

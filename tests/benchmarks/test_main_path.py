@@ -1,4 +1,4 @@
-"""What a receipt costs on its way: run with ``pytest tests/benchmarks --benchmark-only``."""
+"""What a receipt costs on its way: run with ``pytest tests/benchmarks``."""
 
 from pathlib import Path
 

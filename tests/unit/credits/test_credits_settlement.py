@@ -93,6 +93,19 @@ def test_each_span_is_paid_its_tariff_once_rounded_down() -> None:
     assert reading.node_standing(pool.view, pool.node.public_key).settled_micro == amount
 
 
+def test_what_the_client_did_not_accept_is_neither_paid_nor_settled() -> None:
+    """Two of three windows are accepted: these are settled, the third stays as it was."""
+    pool = funded()
+    job = pool.order(pool.node)
+    (chain,) = pool.work(job, 600)
+    pool.deliver([chain[:2]])
+    pool.check_round(pool.run_round().number)
+    assert [payment.positions for payment in propose(pool, job).payments] == [512]
+    pool.settle(job)
+    states = [reading.receipt_state(pool.view, receipt.digest(pool.ledger_id)) for receipt in chain]
+    assert [state.settled for state in states] == [1, 1, 0]
+
+
 def test_the_bound_caps_all_payments_in_plan_order() -> None:
     pool = funded()
     amount = price(2, 0, 600)
