@@ -186,8 +186,8 @@ class LmdbStore:
         return StorageError(f"store failed: {failure}", expected="a store opened anew", found=str(self._path))
 
 
-class _Stored:
-    """The committed rows that a transaction sees."""
+class _Stored(ReadOnly):
+    """The committed rows that a transaction sees; an `Overlay` above keeps changes until the commit."""
 
     __slots__ = ("_guard", "_transaction")
 
@@ -198,12 +198,6 @@ class _Stored:
     def get(self, key: bytes) -> bytes | None:
         found = self._guard(lambda: self._transaction.get(require_key(key)))
         return None if found is None else _checked(key, found)
-
-    def put(self, key: bytes, value: bytes) -> None:
-        raise NotImplementedError  # An Overlay above keeps the changes until the commit.
-
-    def delete(self, key: bytes) -> None:
-        raise NotImplementedError
 
     def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
         start = prefix

@@ -14,6 +14,8 @@ from creditledger.transparency.trust_policy import TrustPolicy
 from creditledger.transparency.verification import verify_bundle
 
 ROOT = Path(__file__).parent.parent.parent
+SEEDS = int(os.environ.get("CREDITLEDGER_DEMO_SEEDS", "1"))
+"""How many honest runs with seeds of their own; the long tier sets 20."""
 FIELDS = ["ledger", "policy", "model", "accounts", "bundles", "nodes", "job", "audit", "seconds"]
 NODE_FIELDS = [
     "name",
@@ -79,6 +81,13 @@ def test_bundles_verify_against_the_policy_alone(honest: dict[str, Any]) -> None
         require = "vested" if bundle["kind"] == "receipt" else "logged"
         verified = verify_bundle(Path(bundle["path"]).read_bytes(), policy, require=require)
         assert verified.work == ("upheld" if bundle["kind"] == "receipt" else "unchecked")
+
+
+@pytest.mark.parametrize("seed", range(101, 101 + SEEDS))
+def test_honest_nodes_are_never_refuted(tmp_path: Path, seed: int) -> None:
+    told = _demo(tmp_path / "pool", "--seed", str(seed))
+    assert [node["upheld"] for node in told["nodes"]] == [6, 6, 6]
+    assert [node["refuted"] + node["inconclusive"] for node in told["nodes"]] == [0, 0, 0]
 
 
 @pytest.mark.parametrize("cheat", ["int8", "int4", "skip", "noise", "replay"])
