@@ -69,13 +69,20 @@ class LedgerDirectory:
         return self.path / "witness"
 
 
+def require_free(path: Path) -> None:
+    """``path`` may become a directory: nothing is there, or an empty one. Raises StorageError."""
+    with disk_errors(path):
+        taken = path.is_symlink() or (path.exists() and (not path.is_dir() or any(path.iterdir())))
+    if taken:
+        raise StorageError("path is taken", expected="no file or an empty directory", found=str(path)[-100:])
+
+
 @contextmanager
 def new_directory(path: Path, *, mode: int = 0o755) -> Iterator[Path]:
     """A directory to fill, which then becomes ``path``, whole or not at all.
 
     Raises StorageError if ``path`` exists (an empty directory does not count) or the disk fails."""
-    if path.is_symlink() or (path.exists() and (not path.is_dir() or any(path.iterdir()))):
-        raise StorageError("path is taken", expected="no file or an empty directory", found=str(path)[-100:])
+    require_free(path)
     building = path.parent / f"{BUILDING}{path.name}-{secrets.token_hex(4)}"
     with disk_errors(path):
         building.mkdir(mode=mode)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from creditledger.cli.main import run
 from creditledger.ledger.fsck import fsck
 from creditledger.transparency.trust_policy import TrustPolicy
 from creditledger.transparency.verification import verify_bundle
@@ -103,3 +104,33 @@ def test_the_cheat_is_refuted_and_unpaid_and_nobody_else_is(tmp_path: Path, chea
     policy = TrustPolicy.load(told["policy"])
     bundle = Path(told["bundles"][1]["path"]).read_bytes()
     assert verify_bundle(bundle, policy, require="logged").work == "refuted"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "exit_code"),
+    [
+        (["--cheat", "sleep"], 2),
+        (["--seed", "-1"], 2),
+        (["--model", "no-such-model"], 2),
+        (["--model", "not-a-model"], 2),
+        (["--dir", "taken"], 5),
+        (["--dir", "not-a-model/below-a-file"], 5),
+    ],
+)
+def test_bad_input_is_refused_in_one_line(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    arguments: list[str],
+    exit_code: int,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "not-a-model").write_bytes(b"GGUX")
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "file").touch()
+    assert run(["demo", "--dir", "fresh", *arguments]) == exit_code
+    said = capfd.readouterr()
+    assert said.out == ""
+    assert said.err.strip().count("\n") == 0
+    assert said.err.startswith("creditledger: ")
+    assert not (tmp_path / "fresh").exists()

@@ -23,6 +23,7 @@ from creditledger.credits import reading
 from creditledger.credits.tariff import span_flops, span_price
 from creditledger.ledger.audit import AuditReport, audit
 from creditledger.ledger.clock import Clock
+from creditledger.ledger.directory import require_free
 from creditledger.ledger.ledger import Ledger
 from creditledger.ledger.prove import prover
 from creditledger.quantities import MicroCredit
@@ -79,7 +80,10 @@ class Story:
     held_open: ExitStack = field(default_factory=ExitStack)
 
     def tell(self) -> None:
-        """All acts. What they open is closed with ``held_open``; the ledger stays in ``folder``."""
+        """All acts. What they open is closed with ``held_open``; the ledger stays in ``folder``.
+
+        Raises StorageError at once if ``folder`` is taken."""
+        require_free(self.folder)
         self.load()
         self.found()
         self.order()
