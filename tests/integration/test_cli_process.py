@@ -1,5 +1,6 @@
 """The console script as a process: what it loads, how it starts, what a shell sees."""
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -110,8 +111,6 @@ def test_a_reader_that_stops_reading_ends_the_verb_quietly(stage: Stage) -> None
 
 
 def test_validate_stops_when_it_is_interrupted(stage: Stage, tmp_path: Path) -> None:
-    import signal
-
     pool = tmp_path / "pool"
     ask("init", pool, "--origin", "pool.example/loop")
     key = pool / "keys" / "validator-0.key"
@@ -122,6 +121,8 @@ def test_validate_stops_when_it_is_interrupted(stage: Stage, tmp_path: Path) -> 
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env=environment(),
+        # Whoever runs the suite in the background ignores interrupts, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     journal = key.with_name(key.name + ".journal")
     for _ in range(200):
