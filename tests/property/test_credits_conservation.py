@@ -66,7 +66,8 @@ class ModelJob:
     bound: int
     windows: list[tuple[int, int, bytes]]
     """First position, positions, receipt digest."""
-    verdicts: dict[bytes, tuple[Outcome, bool]] = field(default_factory=dict)
+    verdicts: dict[bytes, tuple[Outcome, bool] | None] = field(default_factory=dict)
+    """None for a check that nobody did in time."""
     status: str = "open"
 
 
@@ -101,6 +102,8 @@ class Conservation(RuleBasedStateMachine):
         self.holds: list[ModelHold] = []
         self.jobs: list[ModelJob] = []
         self.lots: list[ModelLot] = []
+        self.unjudged: list[tuple[int, list[bytes]]] = []
+        """When checks become overdue, and of which receipts."""
 
     def attempt(self, submission: Submission, error: type[CreditLedgerError] | None) -> bool:
         """Whether it was accepted, which is exactly when no error was predicted."""
@@ -235,16 +238,20 @@ class Conservation(RuleBasedStateMachine):
             ModelJob(ordered.record.digest(ledger_id), held.record.digest(ledger_id), bound, windows)
         )
 
-    @rule(outcomes=OUTCOMES, is_hidden=st.booleans())
-    def certify(self, outcomes: list[Outcome], is_hidden: bool) -> None:
-        """A round, its certificate and effects, and the verdicts on everything it covered."""
+    @rule(outcomes=OUTCOMES, is_hidden=st.booleans(), is_silent=st.integers(0, 3).map(lambda i: i == 0))
+    def certify(self, outcomes: list[Outcome], is_hidden: bool, is_silent: bool) -> None:
+        """A round, its certificate and effects, and the verdicts on everything it covered, if any."""
         number = self.pool.run_round().number
         self.rounds = number
         for kind, name, amount in self.pending:
             self.take_effect(kind, name, amount)
         self.pending = []
         self.vest(number)
+        self.lapse()
         due = reading.duties_of(self.pool.view, 0, number)
+        if is_silent:
+            self.unjudged.append((self.pool.now + 2_000, due))
+            return
         chosen = {digest: outcomes[at % len(outcomes)] for at, digest in enumerate(due)}
         reason = Reason.NO_DATA if is_hidden else Reason.MATCH
         self.pool.check_round(number, outcomes=chosen, reason=reason)
@@ -266,6 +273,13 @@ class Conservation(RuleBasedStateMachine):
                 amount -= taken
                 self.purses[name].unvested -= taken
                 self.burned += taken
+
+    def lapse(self) -> None:
+        """The only validator did not reveal in time, and there is no other."""
+        overdue = {digest for deadline, due in self.unjudged if self.pool.now >= deadline for digest in due}
+        self.unjudged = [waiting for waiting in self.unjudged if self.pool.now < waiting[0]]
+        for job in self.jobs:
+            job.verdicts |= {digest: None for _, _, digest in job.windows if digest in overdue}
 
     def vest(self, number: int) -> None:
         for lot in [lot for lot in self.lots if number >= lot.round + VESTING_ROUNDS]:
@@ -291,8 +305,10 @@ class Conservation(RuleBasedStateMachine):
         self.pay(job)
 
     def pay(self, job: ModelJob) -> None:
-        is_burned = all(hidden for _, hidden in job.verdicts.values())
-        paid = [w for w in job.windows if is_burned or job.verdicts[w[2]][0] == Outcome.UPHELD]
+        judged = {digest: verdict for digest, verdict in job.verdicts.items() if verdict}
+        is_burned = bool(judged) and all(hidden for _, hidden in judged.values())
+        upheld = {digest for digest, (outcome, _) in judged.items() if outcome == Outcome.UPHELD}
+        paid = [w for w in job.windows if is_burned or w[2] in upheld]
         flops = sum(
             MODEL.layers * self.position_flops(p) for first, n, _ in paid for p in range(first, first + n)
         )

@@ -184,6 +184,24 @@ def test_nothing_passes_before_the_deadline() -> None:
     assert work.open_rounds() == []
 
 
+def test_what_passes_on_is_due_beside_the_later_rounds_own_checks() -> None:
+    """One commit and one reveal for both, ascending by digest."""
+    work = Work(members=3)
+    pool = work.pool
+    work.check(1, 2)
+    other = pool.order(tag="other", max_positions=600)
+    (chain,) = pool.work(other, 600)
+    own = {receipt.digest(pool.ledger_id) for receipt in chain}
+    later = work.pass_on()
+    passed = set(work.due(1, later) + work.due(2, later)) - own
+    assert passed == set(work.due(0))
+    for member, duty in reading.members_on_duty(pool.view, later).items():
+        assert duty.due == len(work.due(member, later))
+    pool.check_round(later)
+    assert [state.outcome for state in work.states()] == [Outcome.UPHELD] * 3
+    work.settle()
+
+
 def test_a_late_round_alone_passes_nothing_on() -> None:
     """Its certificate's time counts, and until then the duty can still be done."""
     work = Work(members=2)
