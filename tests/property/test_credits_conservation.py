@@ -102,8 +102,6 @@ class Conservation(RuleBasedStateMachine):
         self.holds: list[ModelHold] = []
         self.jobs: list[ModelJob] = []
         self.lots: list[ModelLot] = []
-        self.unjudged: list[tuple[int, list[bytes]]] = []
-        """When checks become overdue, and of which receipts."""
 
     def attempt(self, submission: Submission, error: type[CreditLedgerError] | None) -> bool:
         """Whether it was accepted, which is exactly when no error was predicted."""
@@ -238,27 +236,32 @@ class Conservation(RuleBasedStateMachine):
             ModelJob(ordered.record.digest(ledger_id), held.record.digest(ledger_id), bound, windows)
         )
 
-    @rule(outcomes=OUTCOMES, is_hidden=st.booleans(), is_silent=st.integers(0, 3).map(lambda i: i == 0))
+    @rule(outcomes=OUTCOMES, is_hidden=st.booleans(), is_silent=st.booleans())
     def certify(self, outcomes: list[Outcome], is_hidden: bool, is_silent: bool) -> None:
-        """A round, its certificate and effects, and the verdicts on everything it covered, if any."""
-        number = self.pool.run_round().number
-        self.rounds = number
-        for kind, name, amount in self.pending:
-            self.take_effect(kind, name, amount)
-        self.pending = []
-        self.vest(number)
-        self.lapse()
+        """A round with its effects, and the verdicts on everything it covered; or nobody gives them in time,
+        and the next round has nobody left to ask."""
+        number = self.run_round()
         due = reading.duties_of(self.pool.view, 0, number)
-        if is_silent:
-            self.unjudged.append((self.pool.now + 2_000, due))
-            return
         chosen = {digest: outcomes[at % len(outcomes)] for at, digest in enumerate(due)}
         reason = Reason.NO_DATA if is_hidden else Reason.MATCH
-        self.pool.check_round(number, outcomes=chosen, reason=reason)
+        if is_silent:
+            self.pool.now += 2_000
+            self.run_round()
+        else:
+            self.pool.check_round(number, outcomes=chosen, reason=reason)
         for job in self.jobs:
             for _, _, digest in job.windows:
                 if digest in chosen:
-                    job.verdicts[digest] = (chosen[digest], is_hidden)
+                    job.verdicts[digest] = None if is_silent else (chosen[digest], is_hidden)
+
+    def run_round(self) -> int:
+        """Certify a round; what was pending takes effect, and lots vest."""
+        self.rounds = self.pool.run_round().number
+        for kind, name, amount in self.pending:
+            self.take_effect(kind, name, amount)
+        self.pending = []
+        self.vest(self.rounds)
+        return self.rounds
 
     def take_effect(self, kind: str, name: str, amount: int) -> None:
         if kind == "grant":
@@ -273,13 +276,6 @@ class Conservation(RuleBasedStateMachine):
                 amount -= taken
                 self.purses[name].unvested -= taken
                 self.burned += taken
-
-    def lapse(self) -> None:
-        """The only validator did not reveal in time, and there is no other."""
-        overdue = {digest for deadline, due in self.unjudged if self.pool.now >= deadline for digest in due}
-        self.unjudged = [waiting for waiting in self.unjudged if self.pool.now < waiting[0]]
-        for job in self.jobs:
-            job.verdicts |= {digest: None for _, _, digest in job.windows if digest in overdue}
 
     def vest(self, number: int) -> None:
         for lot in [lot for lot in self.lots if number >= lot.round + VESTING_ROUNDS]:
