@@ -5,7 +5,7 @@ Source: specs/credits.md §2."""
 from collections.abc import Iterator
 
 from creditledger.credits import account as accounts
-from creditledger.credits import docket, holds, jobs, pool, rounds, standing
+from creditledger.credits import docket, holds, jobs, overdue, pool, rounds, standing
 from creditledger.credits.account import Totals
 from creditledger.credits.docket import MemberDuty
 from creditledger.credits.duty import rate_ppm
@@ -46,9 +46,11 @@ __all__ = [
     "account_state",
     "all_accounts",
     "check_rate_ppm",
+    "checks_of",
     "consumed_index",
     "duties_of",
     "genesis",
+    "has_overdue_checks",
     "hold_body",
     "hold_state",
     "id_digest",
@@ -74,6 +76,7 @@ __all__ = [
     "tip",
     "totals",
     "unsettled_jobs",
+    "validator_missed",
 ]
 
 
@@ -237,6 +240,21 @@ def member_duty(view: StateView, member: int, round_number: int) -> MemberDuty |
 def members_on_duty(view: StateView, round_number: int) -> dict[int, MemberDuty]:
     """All members with duties in a round, by member index."""
     return docket.members_on_duty(State(view), round_number)
+
+
+def checks_of(view: StateView, receipt: bytes) -> list[tuple[int, int]]:
+    """(round, member) of every duty to check a receipt, ascending, those that passed on included."""
+    return docket.drawn_for(State(view), receipt)
+
+
+def has_overdue_checks(view: StateView, now_unix_ms: int) -> bool:
+    """Whether a round certified now would pass checks on."""
+    return bool(overdue.overdue_rounds(State(view), now_unix_ms))
+
+
+def validator_missed(view: StateView, bls_key: bytes) -> int:
+    """How many checks the validator with this BLS key let become overdue."""
+    return standing.missed_checks(State(view), bls_key)
 
 
 def map_root(view: StateView) -> bytes:

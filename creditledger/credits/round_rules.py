@@ -1,13 +1,15 @@
 """Round, attestation, certificate, and what a certificate sets off. Source: specs/credits.md §8."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 
 from creditledger.credits.context import committee_of
 from creditledger.credits.coverage import UncoveredReceipt, take_covered
-from creditledger.credits.docket import MemberDuty, add_duty, put_member_duty
+from creditledger.credits.docket import add_duty, open_round
 from creditledger.credits.duty import drawn_members, rate_ppm
 from creditledger.credits.lots import vest_lots
+from creditledger.credits.overdue import pass_on_overdue
 from creditledger.credits.pending import apply_pending
 from creditledger.credits.pool import in_force_digest, parameters_of, put_tip, tip_of
 from creditledger.credits.rounds import (
@@ -77,7 +79,7 @@ def apply_certificate(step: Step, certificate: Certificate) -> None:
     statement = round_statement(info.digest, committee.digest, step.ledger_id)
     step.context.verifier.certificate(committee, statement, certificate.signers, step.entry.signature)
     seeds = {member: draw_seed(attested[member]) for member in signers}
-    _certify(step, info, seeds)
+    _certify(step, info, seeds, signers=certificate.signers)
 
 
 def _open_round(state: State, digest: bytes) -> RoundInfo:
@@ -98,27 +100,29 @@ def _committee(state: State, info: RoundInfo, digest: bytes) -> Committee:
     return committee
 
 
-def _certify(step: Step, info: RoundInfo, seeds: Mapping[int, bytes]) -> None:
-    """Cover receipts and draw, apply what was pending, vest: all by the round's own parameters."""
+def _certify(step: Step, info: RoundInfo, seeds: Mapping[int, bytes], *, signers: bytes) -> None:
+    """Cover receipts and draw, pass on what is overdue, apply what was pending, vest: all by the
+    round's own parameters."""
     state, number = step.state, info.round.number
     parameters = parameters_of(state, info.round.parameters)
     put_round_info(state, replace(info, certificate_index=step.index, certified_unix_ms=step.now))
     put_tip(state, replace(tip_of(state), certified_round=number))
-    _draw(state, info.round, parameters, seeds)
+    due = _draw(state, info.round, parameters, seeds)
+    due.update(pass_on_overdue(state, info.round, now_unix_ms=step.now))
+    open_round(state, number, due, signers=signers)
     apply_pending(state, log_size=info.round.log_size, ledger_id=step.ledger_id)
     vest_lots(state, parameters, round_number=number, now_unix_ms=step.now)
 
 
-def _draw(state: State, record: Round, parameters: Parameters, seeds: Mapping[int, bytes]) -> None:
-    """Give every receipt that this round is first to cover its round and its checkers."""
-    due: dict[int, int] = {}
+def _draw(state: State, record: Round, parameters: Parameters, seeds: Mapping[int, bytes]) -> Counter[int]:
+    """Give every receipt that this round is first to cover its round and its checkers; receipts by member."""
+    due: Counter[int] = Counter()
     for waiting in take_covered(state, log_size=record.log_size):
         members = _cover(state, waiting, record.number, parameters, seeds)
         for member in members:
             add_duty(state, record.number, member, waiting.receipt)
-            due[member] = due.get(member, 0) + 1
-    for member, count in due.items():
-        put_member_duty(state, record.number, member, MemberDuty(due=count))
+            due[member] += 1
+    return due
 
 
 def _cover(

@@ -28,7 +28,6 @@ from creditledger.records.job import Job
 from creditledger.records.parameters import ModelTerms, Parameters
 from creditledger.records.state import HoldStatus, LotState, ReceiptState, receipt_key
 from creditledger.records.transfer import Payment, Settlement
-from creditledger.records.verdict import Outcome
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,7 +127,7 @@ def span_result(state: State, job_digest: bytes, leg: Leg, terms: ModelTerms) ->
             break
         receipt = _decided(state, digest)
         flops = tariff.span_flops(terms, leg.layer_stop - leg.layer_start, window_start, receipt.positions)
-        passed = receipt.due == 0 or receipt.outcome == Outcome.UPHELD
+        passed = receipt.has_passed
         result = SpanResult(
             passed_positions=result.passed_positions + passed * receipt.positions,
             passed_flops=result.passed_flops + passed * flops,

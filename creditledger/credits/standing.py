@@ -1,4 +1,5 @@
-"""A node's record with the pool: its checks, their outcomes, what it settled, when it was last seen.
+"""A node's record with the pool: its checks, their outcomes, what it settled, when it was last seen;
+and a validator's: the checks it missed.
 
 Source: specs/credits.md §9."""
 
@@ -11,6 +12,7 @@ from creditledger.records.record import Fields
 from creditledger.records.verdict import CUSUM_STEP_BIAS, Outcome, Verdict
 
 _STANDING: Final = b"s/"
+_MISSED: Final = b"V/"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,3 +63,15 @@ def after_verdict(standing: Standing, verdict: Verdict) -> Standing:
 def after_settlement(standing: Standing, amount_micro: int) -> Standing:
     """The standing after work worth ``amount_micro`` was settled."""
     return replace(standing, settled_micro=min(standing.settled_micro + amount_micro, AMOUNT_MAX))
+
+
+def missed_checks(state: State, bls_key: bytes) -> int:
+    """How many checks the validator with this BLS key let become overdue."""
+    found = state.view.get(_MISSED + bls_key)
+    return 0 if found is None else int.from_bytes(found, "big")
+
+
+def add_missed_checks(state: State, bls_key: bytes, count: int) -> None:
+    """Hold ``count`` more overdue checks against a validator."""
+    total = missed_checks(state, bls_key) + count
+    state.view.put(_MISSED + bls_key, total.to_bytes(8, "big"))

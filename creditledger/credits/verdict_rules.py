@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from creditledger.credits.docket import (
     MemberDuty,
+    close_if_done,
     duties_of,
     member_duty,
     members_on_duty,
@@ -48,6 +49,7 @@ def apply_reveal(step: Step, reveal: Reveal) -> None:
     for verdict in _verdicts(step, reveal):
         count_verdict(step.state, verdict)
     put_member_duty(step.state, reveal.round, reveal.member, replace(duty, reveal_index=step.index))
+    close_if_done(step.state, reveal.round)
 
 
 def _certified(step: Step, number: int) -> tuple[RoundInfo, Parameters]:
@@ -75,6 +77,12 @@ def _duty(step: Step, info: RoundInfo, member: int) -> MemberDuty:
     duty = member_duty(step.state, info.round.number, member)
     if duty is None:
         raise RefusedError("nothing was drawn for the member", expected="a duty in the round")
+    if duty.missed:
+        raise RefusedError(
+            "the duty was overdue and passed on",
+            expected="commit and reveal before that",
+            found=f"missed in round {info.round.number}",
+        )
     return duty
 
 

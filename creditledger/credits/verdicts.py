@@ -1,4 +1,4 @@
-"""What verdicts add up to: a receipt's outcome, and what no validator was shown.
+"""What verdicts, and checks that nobody did, add up to: a receipt's outcome, and what no validator was shown.
 
 Source: specs/credits.md §9."""
 
@@ -38,14 +38,34 @@ def with_verdict(receipt: ReceiptState, verdict: Verdict) -> ReceiptState:
     upheld = receipt.upheld + (verdict.outcome == Outcome.UPHELD)
     refuted = receipt.refuted + (verdict.outcome == Outcome.REFUTED)
     inconclusive = receipt.inconclusive + (verdict.outcome == Outcome.INCONCLUSIVE)
+    return _judged(replace(receipt, upheld=upheld, refuted=refuted, inconclusive=inconclusive))
+
+
+def lapse_check(state: State, digest: bytes) -> None:
+    """One check of this receipt is asked of nobody any more; the verdicts that are in may then decide."""
+    known = state.entry(ReceiptState, receipt_key(digest))
+    if known is None:
+        raise AssertionError("a check is due of a receipt without a state")
+    state.put_entry(receipt_key(digest), without_check(known))
+
+
+def without_check(receipt: ReceiptState) -> ReceiptState:
+    """The receipt with one check less to wait for: inconclusive if none is left and nobody judged it.
+
+    Source: specs/credits.md §9."""
+    return _judged(replace(receipt, due=receipt.due - 1))
+
+
+def _judged(receipt: ReceiptState) -> ReceiptState:
+    """The outcome of a drawn receipt by its counters."""
     outcome = Outcome.UNCHECKED
-    if refuted:
+    if receipt.refuted:
         outcome = Outcome.REFUTED
-    elif inconclusive:
+    elif receipt.inconclusive or receipt.due == 0:
         outcome = Outcome.INCONCLUSIVE
-    elif upheld >= receipt.due:
+    elif receipt.upheld >= receipt.due:
         outcome = Outcome.UPHELD
-    return replace(receipt, upheld=upheld, refuted=refuted, inconclusive=inconclusive, outcome=outcome)
+    return replace(receipt, outcome=outcome)
 
 
 def no_data_count(state: State, receipt: bytes) -> int:

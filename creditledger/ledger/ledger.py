@@ -309,7 +309,7 @@ class Ledger:
         Publishes, closes a round if there is news, attests it with ``validators`` (by committee
         index; by default the local ones), certifies it given a quorum, and publishes again. Where
         certifying put pending records into effect, a second round certifies that too."""
-        return rounds.complete_round(self, validators)
+        return rounds.complete_round(self, validators, clock=self._clock)
 
     def publish(
         self, now_unix_ms: int | None = None, *, cosigners: Sequence[Cosigner] | None = None

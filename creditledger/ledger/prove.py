@@ -152,8 +152,9 @@ class Prover:
             return ()
         state = ReceiptState.decode(states[0].value)
         shown = []
-        for member, duty in reading.members_on_duty(self.state, state.round).items():
-            if duty.reveal_index == 0 or digest not in reading.duties_of(self.state, member, state.round):
+        for number, member in reading.checks_of(self.state, digest):
+            duty = reading.member_duty(self.state, member, number)
+            if duty is None or duty.reveal_index == 0:
                 continue
             bodies = self.log.bodies(self._entry(duty.reveal_index).record)
             found = [i for i, body in enumerate(bodies) if Verdict.decode(body).receipt == digest]

@@ -14,6 +14,7 @@ from creditledger.credits.fold import (
 )
 from creditledger.credits.state import DIRTY, Overlay, StateView
 from creditledger.errors import UnknownIdError
+from creditledger.ledger.clock import Clock
 from creditledger.records.entry import Entry, Submission
 from creditledger.records.kinds import Kind
 from creditledger.records.round import Attestation, Certificate, Round, round_statement
@@ -50,12 +51,13 @@ def round_to_sign(snapshot: "Snapshot", ledger_id: bytes, verifier: SignatureVer
     return propose_round(Overlay(snapshot.state), context)
 
 
-def is_news(snapshot: "Snapshot") -> bool:
-    """Whether anything stands in log or map that the latest round does not speak of.
+def is_news(snapshot: "Snapshot", *, now_unix_ms: int) -> bool:
+    """Whether a next round would say or do anything: entries or states that the latest one does not speak
+    of, or checks that are overdue now.
 
     Attestations and certificates alone are no news: else every round would call for another."""
     latest = reading.latest_round(snapshot.state)
-    if latest is None:
+    if latest is None or (latest.is_certified and reading.has_overdue_checks(snapshot.state, now_unix_ms)):
         return True
     # What is marked for the next map commit, beyond the digests of consumed records.
     if any(not key.startswith(DIRTY + consumed_key(b"")) for key, _ in snapshot.state.scan(DIRTY)):
@@ -108,12 +110,14 @@ def standing(state: StateView) -> RoundStanding:
     )
 
 
-def complete_round(ledger: "Ledger", validators: Mapping[int, BlsSigner] | None) -> RoundStanding:
+def complete_round(
+    ledger: "Ledger", validators: Mapping[int, BlsSigner] | None, *, clock: Clock
+) -> RoundStanding:
     """See `Ledger.complete_round`."""
     signers = ledger.local_validators() if validators is None else validators
     for _ in range(ROUNDS_AT_ONCE):
         with ledger.snapshot() as snapshot:
-            news = is_news(snapshot)
+            news = is_news(snapshot, now_unix_ms=clock())
         if news:
             ledger.close_round()
         # Attested only under a cosigned checkpoint: no seed may be known of a round that can change.

@@ -20,6 +20,7 @@ from creditledger.quantities import (
 )
 from creditledger.records.kinds import Kind
 from creditledger.records.record import Record
+from creditledger.records.verdict import Outcome
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,13 +102,23 @@ class ReceiptState(Record):
     round: RoundNumber
     """The first certified round that covers it; 0 before that."""
     due: Code
-    """Checks drawn for it."""
+    """Checks drawn for it, less those that lapsed: nobody was left to do them."""
     upheld: Code
     refuted: Code
     inconclusive: Code
     outcome: Code
     settled: Code
     """1 once its job is settled."""
+
+    @property
+    def has_passed(self) -> bool:
+        """Whether it may be paid: upheld, or never drawn. Source: specs/credits.md §10."""
+        return self.outcome == Outcome.UPHELD or (self.outcome == Outcome.UNCHECKED and self.due == 0)
+
+    @property
+    def has_lapsed(self) -> bool:
+        """Whether it was drawn and nobody judged it, ever: inconclusive without a verdict."""
+        return self.outcome == Outcome.INCONCLUSIVE and self.due == 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -108,8 +108,7 @@ def verify_verdicts(
     VerificationError. Source: specs/bundle.md §3."""
     if not isinstance(state, ReceiptState):
         return
-    if state.outcome != Outcome.UNCHECKED and not bundle.verdicts:
-        raise MalformedBundleError("a judged receipt comes with a verdict of that outcome", found="none")
+    _require_verdicts(bundle, state)
     reveals = [_read_verdict(shown, state) for shown in bundle.verdicts]
     members = [reveal.member for reveal in reveals]
     if members != sorted(set(members)):
@@ -125,12 +124,30 @@ def verify_verdicts(
         )
 
 
+def _require_verdicts(bundle: Bundle, state: ReceiptState) -> None:
+    is_judged = state.outcome != Outcome.UNCHECKED and not state.has_lapsed
+    if is_judged and not bundle.verdicts:
+        raise MalformedBundleError("a judged receipt comes with a verdict of that outcome", found="none")
+    if state.has_lapsed and bundle.verdicts:
+        raise MalformedBundleError(
+            "nobody judged a receipt whose checks lapsed",
+            expected="no verdict",
+            found=str(len(bundle.verdicts)),
+        )
+
+
 def _read_verdict(shown: ShownVerdict, state: ReceiptState) -> Reveal:
     verdict, reveal = decode_part(Verdict, shown.verdict), decode_part(Reveal, shown.reveal.record)
     _require_same(
-        (verdict.receipt, verdict.outcome, verdict.round, reveal.round, verdict.member),
-        (state.receipt, state.outcome, state.round, state.round, reveal.member),
+        (verdict.receipt, verdict.outcome, verdict.round, verdict.member),
+        (state.receipt, state.outcome, reveal.round, reveal.member),
     )
+    if verdict.round < state.round:
+        raise VerificationError(
+            "verdict is of a round before the receipt's",
+            expected=f"at least {state.round}",
+            found=str(verdict.round),
+        )
     verify_inclusion(
         leaf=leaf_hash(shown.verdict),
         index=shown.leaf.index,

@@ -233,7 +233,7 @@ def _reached(
         if is_upheld:
             reached.append("upheld")
         # Settled says that the job was: only what the client accepted of it was paid.
-        is_paid = bool(state.settled) and delivered and (is_upheld or state.due == 0)
+        is_paid = bool(state.settled) and delivered and state.has_passed
         if is_paid and lot is not None and lot.vested:
             reached.append("vested")
     return tuple(reached)

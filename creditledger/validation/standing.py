@@ -1,11 +1,19 @@
-"""What is known of each node: clients and schedulers choose by it. Source: specs/validation.md §8."""
+"""What is known of each node and validator: others choose by it. Source: specs/validation.md §8."""
 
 from dataclasses import dataclass
 
 from creditledger.credits import reading
 from creditledger.credits.state import StateView
 from creditledger.errors import UnknownIdError
-from creditledger.quantities import AccountId, Count, MicroCredit, PartsPerMillion, UnixMillisecond
+from creditledger.quantities import (
+    AccountId,
+    BlsPublicKey,
+    Count,
+    MemberIndex,
+    MicroCredit,
+    PartsPerMillion,
+    UnixMillisecond,
+)
 from creditledger.records.registration import Role
 from creditledger.records.state import AccountState
 
@@ -35,6 +43,16 @@ class NodeStanding:
     """Time of its last accepted batch; 0 for none."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ValidatorStanding:
+    """One committee member's record with the pool."""
+
+    member: MemberIndex
+    bls_key: BlsPublicKey
+    missed: Count
+    """Checks drawn for it that it let become overdue, on any committee it sat on."""
+
+
 def node_standing(state: StateView, node: bytes) -> NodeStanding:
     """The standing of one node. Raises UnknownIdError for any other account."""
     account = reading.account_state(state, node)
@@ -47,6 +65,19 @@ def all_standings(state: StateView) -> list[NodeStanding]:
     """Every node's standing, ascending by id."""
     return [
         _of_account(state, account) for account in reading.all_accounts(state) if account.role == Role.NODE
+    ]
+
+
+def validator_standings(state: StateView) -> list[ValidatorStanding]:
+    """The standing of every member of the committee in force, in its order."""
+    committee = reading.parameters_in_force(state).committee
+    return [
+        ValidatorStanding(
+            member=index,
+            bls_key=member.bls_key,
+            missed=reading.validator_missed(state, member.bls_key),
+        )
+        for index, member in enumerate(committee)
     ]
 
 

@@ -175,7 +175,7 @@ class Validator:
                 raise
             # Certified meanwhile, or a newer round: too late to be of use.
             self._sent.add(submission.record.encode())
-            return [_missed(number, error)]
+            return [Missed(round=number, reason=_reason(error))]
 
     def _do_duties(self, journal: Journal) -> list[Action]:
         latest = reading.latest_certified_round(self._replica.state)
@@ -201,6 +201,9 @@ class Validator:
             return True
         if duty.reveal_index or number in self._given_up:
             return True
+        if duty.missed:
+            actions.append(self._give_up(number, "overdue: its checks passed on"))
+            return True
         try:
             if not duty.committed:
                 actions.extend(self._commit(info, member, parameters, journal))
@@ -209,10 +212,14 @@ class Validator:
         except CreditLedgerError as error:
             if not is_final(error):
                 raise
-            self._given_up.add(number)
-            actions.append(_missed(number, error))
+            actions.append(self._give_up(number, _reason(error)))
             return True
         return False
+
+    def _give_up(self, number: int, reason: str) -> Missed:
+        """Have done with a round's duty; said once in a run."""
+        self._given_up.add(number)
+        return Missed(round=number, reason=reason)
 
     def _commit(
         self, info: RoundInfo, member: int, parameters: Parameters, journal: Journal
@@ -277,8 +284,8 @@ class Validator:
         return acknowledgement
 
 
-def _missed(number: int, error: CreditLedgerError) -> Missed:
-    return Missed(round=number, reason=f"{type(error).__name__}: {error}"[:300])
+def _reason(error: CreditLedgerError) -> str:
+    return f"{type(error).__name__}: {error}"[:300]
 
 
 def _given(ledger: Ledger | None) -> Ledger:

@@ -66,7 +66,8 @@ class ModelJob:
     bound: int
     windows: list[tuple[int, int, bytes]]
     """First position, positions, receipt digest."""
-    verdicts: dict[bytes, tuple[Outcome, bool]] = field(default_factory=dict)
+    verdicts: dict[bytes, tuple[Outcome, bool] | None] = field(default_factory=dict)
+    """None for a check that nobody did in time."""
     status: str = "open"
 
 
@@ -235,23 +236,32 @@ class Conservation(RuleBasedStateMachine):
             ModelJob(ordered.record.digest(ledger_id), held.record.digest(ledger_id), bound, windows)
         )
 
-    @rule(outcomes=OUTCOMES, is_hidden=st.booleans())
-    def certify(self, outcomes: list[Outcome], is_hidden: bool) -> None:
-        """A round, its certificate and effects, and the verdicts on everything it covered."""
-        number = self.pool.run_round().number
-        self.rounds = number
-        for kind, name, amount in self.pending:
-            self.take_effect(kind, name, amount)
-        self.pending = []
-        self.vest(number)
+    @rule(outcomes=OUTCOMES, is_hidden=st.booleans(), is_silent=st.booleans())
+    def certify(self, outcomes: list[Outcome], is_hidden: bool, is_silent: bool) -> None:
+        """A round with its effects, and the verdicts on everything it covered; or nobody gives them in time,
+        and the next round has nobody left to ask."""
+        number = self.run_round()
         due = reading.duties_of(self.pool.view, 0, number)
         chosen = {digest: outcomes[at % len(outcomes)] for at, digest in enumerate(due)}
         reason = Reason.NO_DATA if is_hidden else Reason.MATCH
-        self.pool.check_round(number, outcomes=chosen, reason=reason)
+        if is_silent:
+            self.pool.now += 2_000
+            self.run_round()
+        else:
+            self.pool.check_round(number, outcomes=chosen, reason=reason)
         for job in self.jobs:
             for _, _, digest in job.windows:
                 if digest in chosen:
-                    job.verdicts[digest] = (chosen[digest], is_hidden)
+                    job.verdicts[digest] = None if is_silent else (chosen[digest], is_hidden)
+
+    def run_round(self) -> int:
+        """Certify a round; what was pending takes effect, and lots vest."""
+        self.rounds = self.pool.run_round().number
+        for kind, name, amount in self.pending:
+            self.take_effect(kind, name, amount)
+        self.pending = []
+        self.vest(self.rounds)
+        return self.rounds
 
     def take_effect(self, kind: str, name: str, amount: int) -> None:
         if kind == "grant":
@@ -291,8 +301,10 @@ class Conservation(RuleBasedStateMachine):
         self.pay(job)
 
     def pay(self, job: ModelJob) -> None:
-        is_burned = all(hidden for _, hidden in job.verdicts.values())
-        paid = [w for w in job.windows if is_burned or job.verdicts[w[2]][0] == Outcome.UPHELD]
+        judged = {digest: verdict for digest, verdict in job.verdicts.items() if verdict}
+        is_burned = bool(judged) and all(hidden for _, hidden in judged.values())
+        upheld = {digest for digest, (outcome, _) in judged.items() if outcome == Outcome.UPHELD}
+        paid = [w for w in job.windows if is_burned or w[2] in upheld]
         flops = sum(
             MODEL.layers * self.position_flops(p) for first, n, _ in paid for p in range(first, first + n)
         )

@@ -6,14 +6,17 @@ from pathlib import Path
 
 import pytest
 
+from creditledger.credits import reading
 from creditledger.errors import BusyError, UnknownIdError, VerificationError
 from creditledger.ledger.ledger import Ledger
 from creditledger.ledger.prove import LEVELS, prover
 from creditledger.records.receipt import Delivery
 from creditledger.records.state import ReceiptState
+from creditledger.records.verdict import Outcome, Verdict
 from creditledger.transparency.bundle import Bundle, decode_part
 from creditledger.transparency.note import parse_note
 from creditledger.transparency.verification import Verified, verify_bundle
+from fakes.committee import real_validator
 from fakes.shown_pool import ABSENT, ShownPool
 
 
@@ -72,6 +75,89 @@ def test_the_checkpoint_is_read_before_the_log(pool: ShownPool, monkeypatch: pyt
 
     monkeypatch.setattr(Ledger, "checkpoint", and_then_grow)
     assert "logged" in read(pool, pool.receipt(chain[0])).reached
+
+
+@pytest.fixture
+def checked_pool(tmp_path: Path) -> Iterator[ShownPool]:
+    """Two of its three validators check everything."""
+    made = ShownPool(tmp_path / "checked")
+    yield made
+    made.ledger.close()
+
+
+def drawn(pool: ShownPool, digest: bytes) -> list[tuple[int, int]]:
+    with pool.ledger.read() as state:
+        return reading.checks_of(state, digest)
+
+
+def overdue(pool: ShownPool) -> None:
+    """Let both graces pass and complete a round, though nothing was logged meanwhile."""
+    pool.clock.now += 2 * 60_000
+    assert pool.ledger.complete_round({index: real_validator(index) for index in (0, 1, 2)}).is_certified
+
+
+def judge(pool: ShownPool, number: int, member: int, digest: bytes, outcome: Outcome) -> None:
+    verdicts = pool.papers.verdicts(number, member, [digest], outcomes={digest: outcome})
+    pool.ledger.append(pool.papers.commit(member, verdicts))
+    pool.clock.now += 60_000
+    pool.ledger.append(pool.papers.reveal(member, verdicts))
+
+
+@pytest.mark.parametrize("outcome", [Outcome.REFUTED, Outcome.INCONCLUSIVE])
+def test_the_verdict_of_a_substitute_is_shown(checked_pool: ShownPool, outcome: Outcome) -> None:
+    """It was revealed in the later round that the check passed to."""
+    pool = checked_pool
+    digest = pool.digest(pool.work(pool.order("job", pool.node))[0][0])
+    pool.certify()
+    (number, diligent), (_, silent) = drawn(pool, digest)
+    judge(pool, number, diligent, digest, Outcome.UPHELD)
+    overdue(pool)
+    later, substitute = drawn(pool, digest)[-1]
+    assert {diligent, silent, substitute} == {0, 1, 2}
+    judge(pool, later, substitute, digest, outcome)
+    pool.certify()
+    with prover(pool.ledger) as prove:
+        encoded = prove.receipt(digest)
+    assert read(pool, encoded, "logged").work == outcome.name.lower()
+    (shown,) = Bundle.decode(encoded).verdicts
+    verdict = decode_part(Verdict, shown.verdict)
+    assert (verdict.round, verdict.member, verdict.outcome) == (later, substitute, outcome)
+    assert later > number
+
+
+def test_a_receipt_that_nobody_judged_is_proven_inconclusive(checked_pool: ShownPool) -> None:
+    """Settled and unpaid: the first round asks the third validator, the next finds nobody left."""
+    pool = checked_pool
+    chain = pool.work(pool.order("job", pool.node))[0]
+    pool.deliver(chain)
+    pool.certify()
+    overdue(pool)
+    assert pool.ledger.settle_due() == []
+    overdue(pool)
+    assert len(pool.ledger.settle_due()) == 1
+    pool.certify()
+    found = read(pool, pool.receipt(chain[0]))
+    assert isinstance(found.state, ReceiptState)
+    assert (found.work, found.state.due, found.state.settled) == ("inconclusive", 0, 1)
+    assert "vested" not in found.reached
+    with pool.ledger.read() as state:
+        account = reading.account_state(state, pool.client.public_key)
+        assert account is not None
+        assert (account.available_micro, account.held_micro) == (10**9, 0)
+
+
+def test_an_overdue_check_calls_for_a_round_once(checked_pool: ShownPool) -> None:
+    """While that round waits for its certificate no other is closed."""
+    pool = checked_pool
+    pool.work(pool.order("job", pool.node))
+    pool.certify()
+    number = pool.ledger.complete_round({}).number
+    pool.clock.now += 2 * 60_000 - 1
+    assert pool.ledger.complete_round({}).number == number
+    pool.clock.now += 1
+    assert pool.ledger.complete_round({}).number == number + 1
+    pool.clock.now += 60_000
+    assert pool.ledger.complete_round({}).number == number + 1
 
 
 def test_each_span_is_shown_with_the_delivery_that_covers_it(pool: ShownPool) -> None:

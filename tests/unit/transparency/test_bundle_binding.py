@@ -372,6 +372,36 @@ def test_another_verdict_is_refused(change: dict, error: type[VerificationError]
         read(with_verdict(**change))
 
 
+def test_a_verdict_of_a_later_round_counts() -> None:
+    """The check passed on and was done there; its reveal is of that round."""
+    later = state_of(decoded("upheld")).round + 1
+    assert "upheld" in read(with_verdict(round=later), "upheld").reached
+    with pytest.raises(VerificationError):
+        read(with_verdict(round=later, reveal={"round": later - 1}))
+
+
+def lapsed(bundle: Bundle, *, states: dict | None = None) -> Bundle:
+    """As if every check of the receipt had lapsed."""
+    state = replace(state_of(bundle), due=0, upheld=0, outcome=Outcome.INCONCLUSIVE)
+    return forged(shown(), bundle, {key_of(bundle): state} | (states or {}), verdicts=())
+
+
+def test_a_receipt_that_nobody_judged_is_inconclusive_without_a_verdict() -> None:
+    bundle = lapsed(decoded("upheld"))
+    assert read(bundle).work == "inconclusive"
+    unsure = decoded("inconclusive").verdicts
+    verdict = replace(Verdict.decode(unsure[0].verdict), receipt=state_of(bundle).receipt)
+    with pytest.raises(MalformedBundleError, match="lapsed"):
+        read(replace(bundle, verdicts=(shown_verdict(shown(), verdict),)))
+
+
+def test_a_receipt_that_nobody_judged_never_vests() -> None:
+    """Its span's lot was paid for other windows."""
+    bundle = decoded("vested")
+    states = {lot_key_of(bundle): lot_of(bundle)}
+    assert "vested" not in read(lapsed(bundle, states=states)).reached
+
+
 def test_a_verdict_signed_by_another_member_is_refused() -> None:
     member = Verdict.decode(decoded("upheld").verdicts[0].verdict).member
     for signer in set(range(4)) - {member}:

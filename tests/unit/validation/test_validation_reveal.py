@@ -11,10 +11,10 @@ from creditledger.errors import BusyError, IntegrityError
 from creditledger.records.entry import Submission
 from creditledger.records.verdict import Outcome, Reveal, Verdict
 from creditledger.validation.journal import AttestedRound, Journal, JournaledVerdict, RoundVerdicts
-from creditledger.validation.standing import all_standings, node_standing
+from creditledger.validation.standing import all_standings, node_standing, validator_standings
 from creditledger.validation.validator import Attested, Committed, Missed, Revealed
 from fakes.committee import fake_digest
-from fakes.working_pool import CountedBytes, WorkingPool
+from fakes.working_pool import CountedBytes, WorkingPool, validator_signer
 
 
 def kinds(actions: list) -> list[type]:
@@ -53,6 +53,46 @@ def test_an_absent_validator_holds_nobody_up_for_ever(pool: WorkingPool) -> None
     assert kinds(pool.step(0)) == [Revealed]
     assert kinds(pool.step(1)) == [Missed]
     assert kinds(pool.step(1)) == []
+
+
+def test_a_silent_validators_checks_are_done_by_another(make_pool: Callable[..., WorkingPool]) -> None:
+    """The substitute re-executes and reveals in the later round, the nodes are paid, the duty is over."""
+    pool = make_pool(validators=3, quorum=2)
+    receipts = pool.run(pool.order())
+    pool.deliver(receipts)
+    pool.certify()
+    number = latest_round(pool)
+    with pool.ledger.read() as state:
+        silent = min(reading.members_on_duty(state, number))
+        unchecked = set(reading.duties_of(state, silent, number))
+    others = [index for index in range(3) if index != silent]
+    pool.step(*others)
+    pool.clock.now += 60_000
+    assert set(kinds(pool.step(*others))) == {Revealed}
+    pool.clock.now += 60_000
+    pool.ledger.close_round()
+    pool.step(*others)
+    pool.ledger.certify()
+    commits = [action for action in pool.step(*others) if isinstance(action, Committed)]
+    judged = {digest: found.outcome for action in commits for digest, found in action.judgements.items()}
+    assert judged == dict.fromkeys(unchecked, Outcome.UPHELD)
+    assert {action.round for action in commits} == {latest_round(pool)}
+    assert set(kinds(pool.step(*others))) == {Revealed}
+    for chain in receipts.values():
+        state = pool.receipt_state(chain[0])
+        assert (state.round, state.due, state.upheld, state.outcome) == (number, 2, 2, Outcome.UPHELD)
+    pool.ledger.settle_due()
+    assert all(pool.unvested(node) > 0 for node in pool.nodes)
+    missed = pool.step(silent)
+    assert kinds(missed) == [Missed]
+    assert (missed[0].round, "passed on" in missed[0].reason) == (number, True)
+    assert pool.step(silent) == []
+    with pool.ledger.read() as state:
+        standings = validator_standings(state)
+    assert [one.missed for one in standings] == [
+        len(unchecked) if index == silent else 0 for index in range(3)
+    ]
+    assert [one.bls_key for one in standings] == [validator_signer(index).public_key for index in range(3)]
 
 
 def test_a_restart_between_commit_and_reveal_reveals_what_was_committed(pool: WorkingPool) -> None:
@@ -115,8 +155,6 @@ def test_without_the_journal_nothing_is_revealed(pool: WorkingPool) -> None:
 
 
 def open_journal(pool: WorkingPool, path: Path) -> Journal:
-    from fakes.working_pool import validator_signer
-
     return Journal(path, ledger_id=pool.ledger.id, public_key=validator_signer(0).public_key)
 
 
