@@ -1,4 +1,6 @@
-"""Bundles from a ledger: what an offline reader needs to believe one thing. Source: specs/bundle.md."""
+"""Proofs from a ledger: what an offline reader needs to believe one thing.
+
+Source: specs/bundle.md, and specs/log.md §11 for proofs in text."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -37,6 +39,7 @@ from creditledger.transparency.bundle import (
 from creditledger.transparency.checkpoint import parse_checkpoint_note
 from creditledger.transparency.merkle import inclusion_proof, leaf_hash, prove_inclusion
 from creditledger.transparency.note import Note, parse_note
+from creditledger.transparency.tlog_proof import TlogProof
 
 if TYPE_CHECKING:
     from creditledger.ledger.ledger import Ledger
@@ -52,8 +55,10 @@ class Prover:
     ledger_id: bytes
     log: StoredLog
     state: StateView
+    published_note: bytes
+    """The published checkpoint note as it stands."""
     note: bytes
-    """The published checkpoint note, its lines ascending."""
+    """The same, its lines ascending, as bundles have it."""
     size: int
     """Entries in that checkpoint's tree."""
 
@@ -119,6 +124,19 @@ class Prover:
             certified=(self._certified(info),),
             states=(MapValue(value=b"", proof=reading.map_proof(self.state, info.round.map_root, key)),),
         )
+
+    def tlog_proof(self, subject: int | bytes) -> TlogProof:
+        """That an entry is in the published log: the one at an index, or the record of a digest.
+
+        A receipt's digest stands for the batch that it is in. Raises UnknownIdError; BusyError until
+        it is published."""
+        index = subject if isinstance(subject, int) else self._entry_of(subject)
+        if not 0 <= index < self.log.size:
+            raise UnknownIdError(
+                "the log has no such entry", expected=f"0..{self.log.size - 1}", found=str(index)[:40]
+            )
+        hashes = self._path(index)
+        return TlogProof(index=index, hashes=hashes, checkpoint=self.published_note)
 
     def _under_round(
         self, subject: Subject, key: bytes, *, body: bytes = b"", entry: tuple[SignedRecord, ...] = ()
@@ -194,6 +212,10 @@ class Prover:
             raise UnknownIdError("no record of this id was logged", found=digest.hex())
         return index
 
+    def _entry_of(self, digest: bytes) -> int:
+        receipt = reading.receipt_state(self.state, digest)
+        return self._index_of(digest) if receipt is None else receipt.batch_index
+
     def _entry(self, index: int) -> Entry:
         return Entry.decode(self.log.entry_bytes(index))
 
@@ -206,12 +228,14 @@ class Prover:
         )
 
     def _place(self, index: int, time_unix_ms: int) -> Place:
+        return Place(time_unix_ms=time_unix_ms, index=index, path=self._path(index))
+
+    def _path(self, index: int) -> tuple[bytes, ...]:
         if index >= self.size:
             raise BusyError(
                 "no published checkpoint covers it yet", expected=f"size above {index}", found=str(self.size)
             )
-        path = tuple(prove_inclusion(self.log.node, index=index, size=self.size))
-        return Place(time_unix_ms=time_unix_ms, index=index, path=path)
+        return tuple(prove_inclusion(self.log.node, index=index, size=self.size))
 
     def _round(self) -> RoundInfo:
         info = self._published_round()
@@ -285,12 +309,14 @@ def _leaf(bodies: Sequence[bytes], position: int) -> Leaf:
 def prover(ledger: "Ledger") -> Iterator[Prover]:
     """A prover over one moment of ``ledger``, under its published checkpoint."""
     # The note before the snapshot: a checkpoint published in between would be larger than what is read.
-    note = _ascending(ledger.checkpoint())
+    published = ledger.checkpoint()
+    note = _ascending(published)
     with ledger.snapshot() as snapshot:
         yield Prover(
             ledger_id=ledger.id,
             log=snapshot.log,
             state=snapshot.state,
+            published_note=published,
             note=note,
             size=parse_checkpoint_note(note).size,
         )

@@ -7,6 +7,10 @@ from pathlib import Path
 import pytest
 
 from cli_pools import MODEL_DIGEST, ROOT, Stage, ask, cli, content_of, frames
+from creditledger.errors import InclusionProofError
+from creditledger.transparency.tile import decode_entry_bundle
+from creditledger.transparency.tlog_proof import verify_tlog_proof
+from creditledger.transparency.trust_policy import TrustPolicy
 from ledger_pools import registration
 
 MICRO = 1_000_000
@@ -232,6 +236,23 @@ def test_bundles_of_account_hold_and_absence_verify(stage: Stage) -> None:
         assert verified["time_unix_ms"] > 0
     by_id = ask("prove", stage.pool, stage.balance("alice")["account"], "-o", stage / "bundle")
     assert by_id["subject"] == "account"
+
+
+def test_a_proof_in_text_verifies_against_the_published_entry(stage: Stage) -> None:
+    granted = stage.grant("bob", "1")
+    path = stage / "grant.tlog-proof"
+    made = ask("prove", stage.pool, granted["grant"], "--format", "tlog-proof", "-o", path)
+    assert (made["subject"], made["index"]) == ("entry", granted["index"])
+    assert (made["size"], made["bytes"]) == (ask("status", stage.pool)["published_size"], path.stat().st_size)
+    by_index = stage / "index.tlog-proof"
+    ask("prove", stage.pool, made["index"], "--format", "tlog-proof", "-o", by_index)
+    assert by_index.read_bytes() == path.read_bytes()
+    bundles = sorted((stage.pool / "public/tile/entries").glob("000.p/*"), key=lambda file: int(file.name))
+    entries = decode_entry_bundle(bundles[-1].read_bytes(), width=int(bundles[-1].name))
+    policy, entry = TrustPolicy.load(stage.policy), entries[made["index"]]
+    assert verify_tlog_proof(path.read_bytes(), entry=entry, policy=policy).index == made["index"]
+    with pytest.raises(InclusionProofError):
+        verify_tlog_proof(path.read_bytes(), entry=entries[0], policy=policy)
 
 
 def test_verify_says_work_size_and_time_in_text(stage: Stage) -> None:
