@@ -32,6 +32,12 @@ if TYPE_CHECKING:
     help="tlog-proof: a text that other logs' tools read; it proves that an entry was logged, no more.",
 )
 @click.option(
+    "--policy",
+    "policy_path",
+    type=click.Path(path_type=Path),
+    help="The reader's: a bundle carries only signatures that it knows. Default: LEDGER/policy.",
+)
+@click.option(
     "--level",
     type=click.Choice(["signed", "logged", "certified"]),
     default="certified",
@@ -45,6 +51,7 @@ def prove(
     absent: bool,
     proof_path: Path,
     form: Literal["bundle", "tlog-proof"],
+    policy_path: Path | None,
     level: "Level",
     as_json: bool,
 ) -> None:
@@ -53,11 +60,13 @@ def prove(
     ID is the digest of a receipt, batch or hold, an account's id or name, or an account's key. For a
     tlog-proof it is the digest of any logged record, of a receipt, or an entry's index."""
     from creditledger.ledger.prove import prover
+    from creditledger.transparency.trust_policy import TrustPolicy
 
     if absent and form == "tlog-proof":
         raise click.UsageError("--absent takes a bundle: a tlog-proof shows what is in the log only")
+    policy = None if policy_path is None else TrustPolicy.load(policy_path)
     index: dict[str, int] = {}
-    with reading(ledger) as opened, prover(opened) as proving, output_file(proof_path) as write:
+    with reading(ledger) as opened, prover(opened, policy) as proving, output_file(proof_path) as write:
         if absent:
             subject, encoded = "absent", proving.absent(_digest(subject_id))
         elif form == "bundle":

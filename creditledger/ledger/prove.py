@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from creditledger.credits import reading
 from creditledger.credits.rounds import RoundInfo
 from creditledger.credits.state import StateView
-from creditledger.errors import BusyError, UnknownIdError
+from creditledger.errors import BusyError, PolicyError, UnknownIdError
 from creditledger.ledger.stored_log import StoredLog
 from creditledger.records.entry import Entry
 from creditledger.records.receipt import Batch, Delivery, Receipt
@@ -40,6 +40,7 @@ from creditledger.transparency.checkpoint import parse_checkpoint_note
 from creditledger.transparency.merkle import inclusion_proof, leaf_hash, prove_inclusion
 from creditledger.transparency.note import Note, parse_note
 from creditledger.transparency.tlog_proof import TlogProof
+from creditledger.transparency.trust_policy import TrustPolicy
 
 if TYPE_CHECKING:
     from creditledger.ledger.ledger import Ledger
@@ -58,7 +59,7 @@ class Prover:
     published_note: bytes
     """The published checkpoint note as it stands."""
     note: bytes
-    """The same, its lines ascending, as bundles have it."""
+    """The same as bundles have it: only lines that the reader's policy knows, ascending."""
     size: int
     """Entries in that checkpoint's tree."""
 
@@ -306,11 +307,14 @@ def _leaf(bodies: Sequence[bytes], position: int) -> Leaf:
 
 
 @contextmanager
-def prover(ledger: "Ledger") -> Iterator[Prover]:
-    """A prover over one moment of ``ledger``, under its published checkpoint."""
+def prover(ledger: "Ledger", policy: TrustPolicy | None = None) -> Iterator[Prover]:
+    """A prover over one moment of ``ledger``, under its published checkpoint.
+
+    ``policy``: the reader's, by default the ledger's own. Raises PolicyError if it knows none of the
+    checkpoint's lines."""
     # The note before the snapshot: a checkpoint published in between would be larger than what is read.
     published = ledger.checkpoint()
-    note = _ascending(published)
+    note = _for_bundles(published, policy or ledger.policy())
     with ledger.snapshot() as snapshot:
         yield Prover(
             ledger_id=ledger.id,
@@ -322,8 +326,18 @@ def prover(ledger: "Ledger") -> Iterator[Prover]:
         )
 
 
-def _ascending(note: bytes) -> bytes:
-    """The note with its signature lines in the order that a bundle asks for."""
+def _for_bundles(note: bytes, policy: TrustPolicy) -> bytes:
+    """The note with the signature lines that ``policy`` knows, in the order that a bundle asks for."""
     parsed = parse_note(note)
-    lines = sorted(parsed.signatures, key=lambda signature: signature.line)
+    known = {(vkey.name, vkey.key_id) for vkey in policy.vkeys}
+    lines = sorted(
+        (line for line in parsed.signatures if (line.name, line.key_id) in known),
+        key=lambda signature: signature.line,
+    )
+    if not lines:
+        raise PolicyError(
+            "policy knows nobody who signed the checkpoint",
+            expected=", ".join(vkey.name for vkey in policy.vkeys),
+            found=", ".join(ascii(line.name) for line in parsed.signatures),
+        )
     return Note(text=parsed.text, signatures=tuple(lines)).encode()

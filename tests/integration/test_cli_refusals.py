@@ -442,6 +442,11 @@ REFUSED: dict[str, tuple[Arguments, int, str]] = {
         6,
         "UnknownIdError",
     ),
+    "prove: no such policy": (
+        lambda p: ["prove", p.pool, "alice", "--policy", p / "nowhere", "-o", p / "b"],
+        2,
+        "MalformedRecordError",
+    ),
     "prove: unwritable": (lambda p: ["prove", p.pool, "alice", "-o", p / "plan" / "b"], 5, "StorageError"),
     "prove: into a directory": (lambda p: ["prove", p.pool, "alice", "-o", p / "no ledger"], 2, "UsageError"),
     "prove: no ledger": (lambda p: ["prove", p / "no ledger", "alice", "-o", p / "b"], 2, "UsageError"),

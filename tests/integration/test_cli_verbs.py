@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,24 @@ def test_init_without_a_file_founds_a_one_person_pool(tmp_path: Path) -> None:
         "validator-0.key",
         "witness-local.key",
     ]
+
+
+def test_a_pool_with_a_second_log_key_is_proven_with_it(tmp_path: Path) -> None:
+    """A reader of another policy gets a bundle without that line; neither is a bundle for the other."""
+    pool, key, bundle = tmp_path / "pool", tmp_path / "alice.key", tmp_path / "bundle"
+    founded = ask("init", pool, "--origin", "pool.example/second", "--ml-dsa")
+    assert "log-ml-dsa-44.key" in {path.name for path in Path(founded["keys"]).iterdir()}
+    ask("key", "new", key)
+    ask("register", pool, "alice", "--key", key)
+    written = TrustPolicy.load(pool / "policy")
+    plain = replace(written, witnesses=written.witnesses[:1], groups=(), quorum="local")
+    (tmp_path / "plain").write_bytes(plain.serialize())
+    for policy, other in ((pool / "policy", tmp_path / "plain"), (tmp_path / "plain", pool / "policy")):
+        ask("prove", pool, "alice", "--policy", policy, "-o", bundle)
+        assert ask("verify", bundle, "--policy", policy)["name"] == "alice"
+        assert cli("verify", bundle, "--policy", other).code == 1
+    assert bundle.stat().st_size < 4_096
+    assert ask("audit", pool)["ok"]
 
 
 def test_a_committee_of_public_keys_certifies_only_where_its_keys_are(tmp_path: Path) -> None:
