@@ -27,13 +27,16 @@ if TYPE_CHECKING:
 @click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
 @click.option("--origin", required=True, help="The log's name in its checkpoints, like example.org/pool.")
 @click.option("--parameters", "parameters_path", type=INPUT_FILE, help="The pool's rules as TOML.")
+@click.option(
+    "--ml-dsa", is_flag=True, help="Sign every checkpoint with ML-DSA-44 too, and tell readers to ask for it."
+)
 @json_option
-def init(directory: Path, origin: str, parameters_path: Path | None, as_json: bool) -> None:
+def init(directory: Path, origin: str, parameters_path: Path | None, ml_dsa: bool, as_json: bool) -> None:
     """Found a ledger in DIR: keys, genesis, empty log, policy.
 
     Without --parameters, or with one that names no committee, it is a one-person pool: one
     validator and one local witness, whose keys lie in DIR/keys, so that every verb works at once."""
-    with _found(directory, origin, parameters_path) as ledger:
+    with _found(directory, origin, parameters_path, has_ml_dsa=ml_dsa) as ledger:
         complete(ledger)
         emit(
             {
@@ -49,11 +52,11 @@ def init(directory: Path, origin: str, parameters_path: Path | None, as_json: bo
         )
 
 
-def _found(directory: Path, origin: str, parameters_path: Path | None) -> "Ledger":
+def _found(directory: Path, origin: str, parameters_path: Path | None, *, has_ml_dsa: bool) -> "Ledger":
     from creditledger.cli.parameters_file import ParametersFile, read_parameters
     from creditledger.ledger.founding import create, default_parameters, member_of
     from creditledger.ledger.keyring import KeyFile, KeyRole
-    from creditledger.ledger.ledger import OPERATOR_KEY, WITNESS_KEY
+    from creditledger.ledger.ledger import LOG_KEY, OPERATOR_KEY, WITNESS_KEY
 
     rules = ParametersFile(members=(), quorum=1, changes={}, profiles=())
     if parameters_path is not None:
@@ -61,6 +64,8 @@ def _found(directory: Path, origin: str, parameters_path: Path | None) -> "Ledge
     operator = KeyFile.new(KeyRole.OPERATOR, random_bytes=os.urandom)
     witness = KeyFile.new(KeyRole.WITNESS, random_bytes=os.urandom)
     keys = {OPERATOR_KEY: operator, WITNESS_KEY: witness}
+    if has_ml_dsa:
+        keys[LOG_KEY] = KeyFile.new(KeyRole.LOG, random_bytes=os.urandom)
     members = rules.members
     if not members:
         validator = KeyFile.new(KeyRole.VALIDATOR, random_bytes=os.urandom)
@@ -73,6 +78,7 @@ def _found(directory: Path, origin: str, parameters_path: Path | None) -> "Ledge
         parameters=rules.apply(default_parameters(members, quorum=rules.quorum)),
         profiles=rules.profiles,
         witness=witness.ed25519(),
+        ml_dsa=keys[LOG_KEY].ml_dsa(origin) if has_ml_dsa else None,
         keys=keys,
     )
 

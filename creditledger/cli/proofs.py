@@ -1,9 +1,9 @@
-"""`prove` and `verify`: bundles out of a ledger, and what they prove to a stranger.
+"""`prove` and `verify`: proofs out of a ledger, and what a bundle proves to a stranger.
 
 Source: specs/cli.md §8."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -22,7 +22,21 @@ if TYPE_CHECKING:
 @ledger_argument
 @click.argument("subject_id", metavar="ID")
 @click.option("--absent", is_flag=True, help="Prove that no record with this digest was ever accepted.")
-@click.option("-o", "bundle_path", required=True, metavar="FILE", type=OUTPUT_FILE)
+@click.option("-o", "proof_path", required=True, metavar="FILE", type=OUTPUT_FILE)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["bundle", "tlog-proof"]),
+    default="bundle",
+    show_default=True,
+    help="tlog-proof: a text that other logs' tools read; it proves that an entry was logged, no more.",
+)
+@click.option(
+    "--policy",
+    "policy_path",
+    type=click.Path(path_type=Path),
+    help="The reader's: a bundle carries only signatures that it knows. Default: LEDGER/policy.",
+)
 @click.option(
     "--level",
     type=click.Choice(["signed", "logged", "certified"]),
@@ -32,21 +46,52 @@ if TYPE_CHECKING:
 )
 @json_option
 def prove(
-    ledger: Path, subject_id: str, absent: bool, bundle_path: Path, level: "Level", as_json: bool
+    ledger: Path,
+    subject_id: str,
+    absent: bool,
+    proof_path: Path,
+    form: Literal["bundle", "tlog-proof"],
+    policy_path: Path | None,
+    level: "Level",
+    as_json: bool,
 ) -> None:
-    """Write a bundle that proves ID to anyone with the policy file.
+    """Write a proof of ID to anyone with the policy file.
 
-    ID is the digest of a receipt, batch or hold, an account's id or name, or an account's key."""
+    ID is the digest of a receipt, batch or hold, an account's id or name, or an account's key. For a
+    tlog-proof it is the digest of any logged record, of a receipt, or an entry's index."""
     from creditledger.ledger.prove import prover
+    from creditledger.transparency.trust_policy import TrustPolicy
 
-    with reading(ledger) as opened, prover(opened) as proving, output_file(bundle_path) as write:
+    if absent and form == "tlog-proof":
+        raise click.UsageError("--absent takes a bundle: a tlog-proof shows what is in the log only")
+    policy = None if policy_path is None else TrustPolicy.load(policy_path)
+    index: dict[str, int] = {}
+    with reading(ledger) as opened, prover(opened, policy) as proving, output_file(proof_path) as write:
         if absent:
             subject, encoded = "absent", proving.absent(_digest(subject_id))
-        else:
+        elif form == "bundle":
             subject, encoded = _bundle(proving, subject_id, level)
+        else:
+            proof = proving.tlog_proof(_entry(subject_id))
+            subject, encoded, index = "entry", proof.encode(), {"index": proof.index}
         write(encoded)
-    answer = {"subject": subject, "id": subject_id, "file": bundle_path, "bytes": len(encoded)}
-    emit(answer | {"size": proving.size}, as_json=as_json)
+    answer = {"subject": subject, "id": subject_id, "file": proof_path, "bytes": len(encoded)}
+    emit(answer | {"size": proving.size} | index, as_json=as_json)
+
+
+def _entry(text: str) -> int | bytes:
+    """The index or digest that ``text`` spells. Raises UnknownIdError."""
+    from creditledger.transparency.checkpoint import parse_decimal
+
+    digest = as_digest(text)
+    if digest is not None:
+        return digest
+    try:
+        return parse_decimal(text.encode("utf-8", "surrogateescape"))
+    except MalformedRecordError:
+        raise UnknownIdError(
+            "no entry is called so", expected="a record's digest or an index", found=ascii(text)[:80]
+        ) from None
 
 
 def _bundle(proving: "Prover", text: str, level: "Level") -> tuple[str, bytes]:

@@ -32,16 +32,20 @@ from creditledger.records.parameters import (
     Parameters,
 )
 from creditledger.transparency.checkpoint import Checkpoint
-from creditledger.transparency.cosignature import CosignatureSigner
+from creditledger.transparency.cosignature import CosignatureSigner, MlDsaCosignatureSigner
 from creditledger.transparency.keys import Ed25519Signer
 from creditledger.transparency.merkle import EMPTY_ROOT, leaf_hash
-from creditledger.transparency.quorum import NO_QUORUM, PolicyLog, PolicyWitness
+from creditledger.transparency.quorum import NO_QUORUM, PolicyLog, PolicyWitness, WitnessGroup
 from creditledger.transparency.trust_policy import TrustPolicy
 
 MICRO: Final = 1_000_000
 HOUR_MS: Final = 3_600_000
 REFERENCE_JOB_MICRO: Final = 60 * MICRO
 """What a usual job is worth, to say probation and vesting as value: a minute of the reference class."""
+
+LOG_WITNESS: Final = "log"
+"""What the policy calls the log's own ML-DSA-44 key."""
+ALL_WITNESSES: Final = "log-and-local"
 
 HARDWARE: Final[Mapping[str, int]] = {
     "a100-40g": 450_000,
@@ -99,17 +103,22 @@ def create(
     parameters: Parameters,
     profiles: Sequence[bytes] = (),
     witness: Ed25519Signer | None = None,
+    ml_dsa: MlDsaCosignatureSigner | None = None,
     keys: Mapping[str, KeyFile] | None = None,
     clock: Clock = system_clock,
 ) -> Ledger:
     """Found a ledger at ``path`` and open it: store, head, policy, first checkpoint.
 
-    ``witness``: signs as the local witness, whose cosignature the policy then asks for. ``keys``:
+    ``witness``: signs as the local witness, whose cosignature the policy then asks for. ``ml_dsa``: signs
+    every checkpoint as the log too, under its origin; the policy then asks for both, so that no reader
+    can be shown a checkpoint without it. ``keys``:
     key files to keep in the directory, by file name; they are bound to this ledger. Built beside
     ``path`` and renamed: a crash leaves a whole ledger or none. Raises StorageError if ``path`` is
     taken, RoleError for one key in two roles, RefusedError if the rules refuse the parameters."""
     if witness is not None and witness.public_key == operator.public_key:
         raise RoleError("one key cannot be operator and witness", found=operator.public_key.hex())
+    if ml_dsa is not None and ml_dsa.vkey.name != origin:
+        raise RoleError("the log signs under its own origin", expected=origin, found=ml_dsa.vkey.name)
     genesis = Genesis(
         origin=origin, operator=operator.public_key, created_unix_ms=clock(), parameters=parameters
     )
@@ -121,12 +130,12 @@ def create(
         for name, key in (keys or {}).items():
             save_key(directory.keys / name, replace(key, ledger_id=genesis.ledger_id))
         _found_log(directory, genesis, operator, tuple(profiles))
-        replace_file(directory.policy, _policy(genesis, witness).serialize())
+        replace_file(directory.policy, _policy(genesis, witness, ml_dsa).serialize())
         WriterLock(directory.lock).close()
-        with Ledger.open(building, operator=operator, witness=witness, clock=clock) as ledger:
+        with Ledger.open(building, operator=operator, witness=witness, ml_dsa=ml_dsa, clock=clock) as ledger:
             ledger.publish()
         sync_directory(building)
-    return Ledger.open(target, operator=operator, witness=witness, clock=clock)
+    return Ledger.open(target, operator=operator, witness=witness, ml_dsa=ml_dsa, clock=clock)
 
 
 def create_pool(
@@ -197,15 +206,23 @@ def _found_log(
     head.replace(Checkpoint(origin=genesis.origin, size=1, root=root), operator)
 
 
-def _policy(genesis: Genesis, witness: Ed25519Signer | None) -> TrustPolicy:
-    witnesses: tuple[PolicyWitness, ...] = ()
+def _policy(
+    genesis: Genesis, witness: Ed25519Signer | None, ml_dsa: MlDsaCosignatureSigner | None
+) -> TrustPolicy:
+    """All cosigners at hand are asked for: with one left out, a reader could be shown less."""
+    witnesses: list[PolicyWitness] = []
     if witness is not None:
         vkey = CosignatureSigner(LOCAL_WITNESS, witness).vkey
-        witnesses = (PolicyWitness(name=LOCAL_WITNESS, vkey=vkey),)
+        witnesses.append(PolicyWitness(name=LOCAL_WITNESS, vkey=vkey))
+    if ml_dsa is not None:
+        witnesses.append(PolicyWitness(name=LOG_WITNESS, vkey=ml_dsa.vkey))
+    names = tuple(witness.name for witness in witnesses)
+    groups = (WitnessGroup(name=ALL_WITNESSES, threshold=2, members=names),) if len(names) == 2 else ()
     return TrustPolicy(
         logs=(PolicyLog(vkey=log_key(genesis.origin, genesis.operator)),),
-        witnesses=witnesses,
-        quorum=LOCAL_WITNESS if witnesses else NO_QUORUM,
+        witnesses=tuple(witnesses),
+        groups=groups,
+        quorum=ALL_WITNESSES if groups else names[0] if names else NO_QUORUM,
         ledger_id=genesis.ledger_id,
         committee=committee_of(genesis.parameters),
     )

@@ -10,8 +10,11 @@ from typing import Final
 
 from creditledger.errors import KeyFormatError, RoleError, StorageError
 from creditledger.ledger.directory import disk_errors, read_file, replace_file, sync_directory, write_new
+from creditledger.records.parameters import Genesis
 from creditledger.transparency.bls import BlsSigner, key_from_seed
+from creditledger.transparency.cosignature import MlDsaCosignatureSigner
 from creditledger.transparency.keys import Ed25519Signer
+from creditledger.transparency.note import ML_DSA_44_PUBLIC_KEY_SIZE
 
 SECRET_SIZE: Final = 32
 FILE_BYTES_MAX: Final = 4_096
@@ -26,6 +29,12 @@ class KeyRole(StrEnum):
     OPERATOR = "operator"
     WITNESS = "witness"
     VALIDATOR = "validator"
+    LOG = "log"
+    """The log's second key, which signs its checkpoints with ML-DSA-44."""
+
+
+_OTHER_SECRETS: Final[Mapping[KeyRole, str]] = {KeyRole.VALIDATOR: "bls", KeyRole.LOG: "ml_dsa_44"}
+"""What the secret of a role is called in its file, where it is no Ed25519 seed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +43,7 @@ class KeyFile:
 
     role: KeyRole
     secret: bytes
-    """32 bytes: an Ed25519 seed, or a validator's BLS secret."""
+    """32 bytes: an Ed25519 seed, a validator's BLS secret, or the log's ML-DSA-44 seed."""
     audit_secret: bytes = b""
     """A validator's X25519 secret, 32 bytes; else empty."""
     ledger_id: bytes | None = None
@@ -56,10 +65,18 @@ class KeyFile:
         return cls(role=role, secret=seed)
 
     def ed25519(self) -> Ed25519Signer:
-        """The signer. Raises RoleError for a validator's key."""
-        if self.role is KeyRole.VALIDATOR:
-            raise RoleError("a validator's key is a BLS key", expected="an Ed25519 key", found=self.role)
+        """The signer. Raises RoleError for a validator's key and for the log's second."""
+        if self.role in _OTHER_SECRETS:
+            raise RoleError(
+                f"a {self.role} key is of another kind", expected="an Ed25519 key", found=self.role
+            )
         return Ed25519Signer(self.secret)
+
+    def ml_dsa(self, origin: str) -> MlDsaCosignatureSigner:
+        """The signer of the log called ``origin``. Raises RoleError for any other key."""
+        if self.role is not KeyRole.LOG:
+            raise RoleError("not a log's ML-DSA-44 key", expected=KeyRole.LOG, found=self.role)
+        return MlDsaCosignatureSigner(origin, self.secret)
 
     def bls(self) -> BlsSigner:
         """The validator's signer. Raises RoleError for any other key."""
@@ -77,6 +94,8 @@ class KeyFile:
 
     def public(self) -> "PublicKeyFile":
         """What others may know of it. For a validator this proves possession, which takes a second."""
+        if self.role is KeyRole.LOG:
+            return PublicKeyFile(role=self.role, public=self.ml_dsa("log").vkey.public_key)
         if self.role is not KeyRole.VALIDATOR:
             return PublicKeyFile(role=self.role, public=self.ed25519().public_key)
         signer = self.bls()
@@ -90,10 +109,9 @@ class KeyFile:
     def encode(self) -> bytes:
         """The file's JSON."""
         fields: dict[str, object] = {"creditledger_key": 1, "role": self.role.value}
+        fields[_OTHER_SECRETS.get(self.role, "ed25519")] = self.secret.hex()
         if self.role is KeyRole.VALIDATOR:
-            fields |= {"bls": self.secret.hex(), "x25519": self.audit_secret.hex()}
-        else:
-            fields["ed25519"] = self.secret.hex()
+            fields["x25519"] = self.audit_secret.hex()
         fields["ledger"] = None if self.ledger_id is None else self.ledger_id.hex()
         return _json(fields)
 
@@ -102,12 +120,13 @@ class KeyFile:
         """The inverse of `encode`. Raises KeyFormatError; the message shows no secret."""
         fields = _object(content, "creditledger_key")
         role = _role(fields)
-        names = ("bls", "x25519") if role is KeyRole.VALIDATOR else ("ed25519",)
-        _require_names(fields, {"creditledger_key", "role", "ledger", *names})
+        name = _OTHER_SECRETS.get(role, "ed25519")
+        audit = {"x25519"} if role is KeyRole.VALIDATOR else set()
+        _require_names(fields, {"creditledger_key", "role", "ledger", name} | audit)
         ledger = fields["ledger"]
         return cls(
             role=role,
-            secret=_hex(fields, names[0], 32),
+            secret=_hex(fields, name, 32),
             audit_secret=_hex(fields, "x25519", 32) if role is KeyRole.VALIDATOR else b"",
             ledger_id=None if ledger is None else _hex(fields, "ledger", 32),
         )
@@ -122,7 +141,7 @@ class PublicKeyFile:
 
     role: KeyRole
     public: bytes
-    """32 bytes Ed25519, or 48 bytes BLS for a validator."""
+    """32 bytes Ed25519, 48 bytes BLS for a validator, 1,312 bytes ML-DSA-44 for a log."""
     proof_of_possession: bytes = b""
     """A validator's: 96 bytes."""
     audit_key: bytes = b""
@@ -145,7 +164,8 @@ class PublicKeyFile:
         role = _role(fields)
         if role is not KeyRole.VALIDATOR:
             _require_names(fields, {"creditledger_public_key", "role", "public"})
-            return cls(role=role, public=_hex(fields, "public", 32))
+            size = ML_DSA_44_PUBLIC_KEY_SIZE if role is KeyRole.LOG else 32
+            return cls(role=role, public=_hex(fields, "public", size))
         _require_names(
             fields, {"creditledger_public_key", "role", "public", "proof_of_possession", "audit_key"}
         )
@@ -197,6 +217,20 @@ def load_key(path: Path, *, roles: tuple[KeyRole, ...] = (), ledger_id: bytes | 
             "key belongs to another ledger", expected=ledger_id.hex(), found=(key.ledger_id or b"").hex()
         )
     return key
+
+
+def ed25519_in(path: Path, role: KeyRole, genesis: Genesis) -> Ed25519Signer | None:
+    """The signer in ``path``, if there is such a file. Raises as `load_key`."""
+    if not path.is_file():
+        return None
+    return load_key(path, roles=(role,), ledger_id=genesis.ledger_id).ed25519()
+
+
+def ml_dsa_in(path: Path, genesis: Genesis) -> MlDsaCosignatureSigner | None:
+    """The log's second signer in ``path``, if there is such a file. Raises as `load_key`."""
+    if not path.is_file():
+        return None
+    return load_key(path, roles=(KeyRole.LOG,), ledger_id=genesis.ledger_id).ml_dsa(genesis.origin)
 
 
 def bind_key(path: Path, *, ledger_id: bytes) -> KeyFile:

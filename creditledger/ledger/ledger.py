@@ -22,7 +22,7 @@ from creditledger.ledger import rounds
 from creditledger.ledger.clock import Clock, system_clock
 from creditledger.ledger.directory import LedgerDirectory, WriterLock, read_file, replace_file
 from creditledger.ledger.head import HeadFile, require_not_rolled_back
-from creditledger.ledger.keyring import KeyRole, load_key
+from creditledger.ledger.keyring import KeyRole, ed25519_in, load_key, ml_dsa_in
 from creditledger.ledger.lmdb_store import LmdbStore
 from creditledger.ledger.local_witness import Cosigner, LocalWitness
 from creditledger.ledger.publish import CHECKPOINT, Publisher
@@ -34,14 +34,19 @@ from creditledger.records.parameters import Genesis, Parameters
 from creditledger.records.record import Record
 from creditledger.records.transfer import Expire
 from creditledger.transparency.bls import BlsSigner
+from creditledger.transparency.cosignature import MlDsaCosignatureSigner
 from creditledger.transparency.keys import Ed25519Signer
 from creditledger.transparency.note import NOTE_SIZE_MAX
 from creditledger.transparency.trust_policy import TrustPolicy
 
-__all__ = ["OPERATOR_KEY", "WITNESS_KEY", "Acknowledgement", "Ledger", "Outcome", "RoundStanding", "Snapshot"]
+__all__ = [
+    "LOG_KEY", "OPERATOR_KEY", "WITNESS_KEY",
+    "Acknowledgement", "Ledger", "Outcome", "RoundStanding", "Snapshot",
+]  # fmt: skip
 
 OPERATOR_KEY = "operator.key"
 WITNESS_KEY = "witness-local.key"
+LOG_KEY = "log-ml-dsa-44.key"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +68,7 @@ class Ledger:
         *,
         operator: Ed25519Signer | None,
         witness: Ed25519Signer | None,
+        ml_dsa: MlDsaCosignatureSigner | None,
         clock: Clock,
         verifier: SignatureVerifier,
         lock: WriterLock | None,
@@ -74,6 +80,7 @@ class Ledger:
         self._lock = lock
         self._verifier = verifier
         self._operator = operator
+        self._ml_dsa = ml_dsa
         self._validators: dict[int, BlsSigner] | None = None
         self.genesis = genesis
         self.id: bytes = genesis.ledger_id
@@ -113,6 +120,7 @@ class Ledger:
         parameters: Parameters,
         profiles: Sequence[bytes] = (),
         witness: Ed25519Signer | None = None,
+        ml_dsa: MlDsaCosignatureSigner | None = None,
         clock: Clock = system_clock,
     ) -> "Ledger":
         """Found a ledger at ``path`` and open it: see `founding.create`."""
@@ -125,6 +133,7 @@ class Ledger:
             parameters=parameters,
             profiles=profiles,
             witness=witness,
+            ml_dsa=ml_dsa,
             clock=clock,
         )
 
@@ -135,6 +144,7 @@ class Ledger:
         *,
         operator: Ed25519Signer | None = None,
         witness: Ed25519Signer | None = None,
+        ml_dsa: MlDsaCosignatureSigner | None = None,
         read_only: bool = False,
         clock: Clock = system_clock,
         verifier: SignatureVerifier | None = None,
@@ -156,14 +166,16 @@ class Ledger:
             with store.read() as view:
                 genesis = _genesis(StoredLog(view))
             if not read_only:
-                operator = operator or _key_in(directory.keys / OPERATOR_KEY, KeyRole.OPERATOR, genesis)
-                witness = witness or _key_in(directory.keys / WITNESS_KEY, KeyRole.WITNESS, genesis)
+                operator = operator or ed25519_in(directory.keys / OPERATOR_KEY, KeyRole.OPERATOR, genesis)
+                witness = witness or ed25519_in(directory.keys / WITNESS_KEY, KeyRole.WITNESS, genesis)
+                ml_dsa = ml_dsa or ml_dsa_in(directory.keys / LOG_KEY, genesis)
             return cls(
                 directory,
                 store,
                 genesis,
                 operator=operator,
                 witness=witness,
+                ml_dsa=ml_dsa,
                 clock=clock,
                 verifier=verifier or TransparencyVerifier(),
                 lock=lock,
@@ -319,7 +331,12 @@ class Ledger:
         ``cosigners``: the witnesses to ask; by default the local one, if there is one."""
         writer = self._require_writer()
         now = self._clock() if now_unix_ms is None else now_unix_ms
-        publisher = Publisher(self._directory.public, origin=self.origin, operator=self._require_operator())
+        publisher = Publisher(
+            self._directory.public,
+            origin=self.origin,
+            operator=self._require_operator(),
+            ml_dsa=self._ml_dsa,
+        )
         with self.snapshot() as snapshot:
             publication = publisher.publish(
                 snapshot.log,
@@ -374,9 +391,3 @@ def _genesis(log: StoredLog) -> Genesis:
     if not isinstance(record, Genesis):
         raise IntegrityError("entry 0 is not a genesis", expected="a genesis", found=f"{log.size} entries")
     return record
-
-
-def _key_in(path: Path, role: KeyRole, genesis: Genesis) -> Ed25519Signer | None:
-    if not path.is_file():
-        return None
-    return load_key(path, roles=(role,), ledger_id=genesis.ledger_id).ed25519()

@@ -1,4 +1,6 @@
-"""Bundles from a ledger: what an offline reader needs to believe one thing. Source: specs/bundle.md."""
+"""Proofs from a ledger: what an offline reader needs to believe one thing.
+
+Source: specs/bundle.md, and specs/log.md §11 for proofs in text."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -8,7 +10,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from creditledger.credits import reading
 from creditledger.credits.rounds import RoundInfo
 from creditledger.credits.state import StateView
-from creditledger.errors import BusyError, UnknownIdError
+from creditledger.errors import BusyError, PolicyError, UnknownIdError
 from creditledger.ledger.stored_log import StoredLog
 from creditledger.records.entry import Entry
 from creditledger.records.receipt import Batch, Delivery, Receipt
@@ -37,6 +39,8 @@ from creditledger.transparency.bundle import (
 from creditledger.transparency.checkpoint import parse_checkpoint_note
 from creditledger.transparency.merkle import inclusion_proof, leaf_hash, prove_inclusion
 from creditledger.transparency.note import Note, parse_note
+from creditledger.transparency.tlog_proof import TlogProof
+from creditledger.transparency.trust_policy import TrustPolicy
 
 if TYPE_CHECKING:
     from creditledger.ledger.ledger import Ledger
@@ -52,8 +56,10 @@ class Prover:
     ledger_id: bytes
     log: StoredLog
     state: StateView
+    published_note: bytes
+    """The published checkpoint note as it stands."""
     note: bytes
-    """The published checkpoint note, its lines ascending."""
+    """The same as bundles have it: only lines that the reader's policy knows, ascending."""
     size: int
     """Entries in that checkpoint's tree."""
 
@@ -119,6 +125,19 @@ class Prover:
             certified=(self._certified(info),),
             states=(MapValue(value=b"", proof=reading.map_proof(self.state, info.round.map_root, key)),),
         )
+
+    def tlog_proof(self, subject: int | bytes) -> TlogProof:
+        """That an entry is in the published log: the one at an index, or the record of a digest.
+
+        A receipt's digest stands for the batch that it is in. Raises UnknownIdError; BusyError until
+        it is published."""
+        index = subject if isinstance(subject, int) else self._entry_of(subject)
+        if not 0 <= index < self.log.size:
+            raise UnknownIdError(
+                "the log has no such entry", expected=f"0..{self.log.size - 1}", found=str(index)[:40]
+            )
+        hashes = self._path(index)
+        return TlogProof(index=index, hashes=hashes, checkpoint=self.published_note)
 
     def _under_round(
         self, subject: Subject, key: bytes, *, body: bytes = b"", entry: tuple[SignedRecord, ...] = ()
@@ -195,6 +214,10 @@ class Prover:
             raise UnknownIdError("no record of this id was logged", found=digest.hex())
         return index
 
+    def _entry_of(self, digest: bytes) -> int:
+        receipt = reading.receipt_state(self.state, digest)
+        return self._index_of(digest) if receipt is None else receipt.batch_index
+
     def _entry(self, index: int) -> Entry:
         return Entry.decode(self.log.entry_bytes(index))
 
@@ -207,12 +230,14 @@ class Prover:
         )
 
     def _place(self, index: int, time_unix_ms: int) -> Place:
+        return Place(time_unix_ms=time_unix_ms, index=index, path=self._path(index))
+
+    def _path(self, index: int) -> tuple[bytes, ...]:
         if index >= self.size:
             raise BusyError(
                 "no published checkpoint covers it yet", expected=f"size above {index}", found=str(self.size)
             )
-        path = tuple(prove_inclusion(self.log.node, index=index, size=self.size))
-        return Place(time_unix_ms=time_unix_ms, index=index, path=path)
+        return tuple(prove_inclusion(self.log.node, index=index, size=self.size))
 
     def _round(self) -> RoundInfo:
         info = self._published_round()
@@ -283,22 +308,37 @@ def _leaf(bodies: Sequence[bytes], position: int) -> Leaf:
 
 
 @contextmanager
-def prover(ledger: "Ledger") -> Iterator[Prover]:
-    """A prover over one moment of ``ledger``, under its published checkpoint."""
+def prover(ledger: "Ledger", policy: TrustPolicy | None = None) -> Iterator[Prover]:
+    """A prover over one moment of ``ledger``, under its published checkpoint.
+
+    ``policy``: the reader's, by default the ledger's own. Raises PolicyError if it knows none of the
+    checkpoint's lines."""
     # The note before the snapshot: a checkpoint published in between would be larger than what is read.
-    note = _ascending(ledger.checkpoint())
+    published = ledger.checkpoint()
+    note = _for_bundles(published, policy or ledger.policy())
     with ledger.snapshot() as snapshot:
         yield Prover(
             ledger_id=ledger.id,
             log=snapshot.log,
             state=snapshot.state,
+            published_note=published,
             note=note,
             size=parse_checkpoint_note(note).size,
         )
 
 
-def _ascending(note: bytes) -> bytes:
-    """The note with its signature lines in the order that a bundle asks for."""
+def _for_bundles(note: bytes, policy: TrustPolicy) -> bytes:
+    """The note with the signature lines that ``policy`` knows, in the order that a bundle asks for."""
     parsed = parse_note(note)
-    lines = sorted(parsed.signatures, key=lambda signature: signature.line)
+    known = {(vkey.name, vkey.key_id) for vkey in policy.vkeys}
+    lines = sorted(
+        (line for line in parsed.signatures if (line.name, line.key_id) in known),
+        key=lambda signature: signature.line,
+    )
+    if not lines:
+        raise PolicyError(
+            "policy knows nobody who signed the checkpoint",
+            expected=", ".join(vkey.name for vkey in policy.vkeys),
+            found=", ".join(ascii(line.name) for line in parsed.signatures),
+        )
     return Note(text=parsed.text, signatures=tuple(lines)).encode()

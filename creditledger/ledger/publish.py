@@ -13,6 +13,7 @@ from creditledger.ledger.local_witness import Cosigner
 from creditledger.ledger.stored_log import StoredLog, body_names
 from creditledger.records.entry import Entry
 from creditledger.transparency.checkpoint import Checkpoint, parse_checkpoint, sign_checkpoint
+from creditledger.transparency.cosignature import MlDsaCosignatureSigner
 from creditledger.transparency.keys import Ed25519Signer
 from creditledger.transparency.merkle import (
     EMPTY_ROOT,
@@ -52,12 +53,21 @@ class Publication:
 class Publisher:
     """Projects one log onto one public directory."""
 
-    __slots__ = ("_operator", "_origin", "_public")
+    __slots__ = ("_ml_dsa", "_operator", "_origin", "_public")
 
-    def __init__(self, public: Path, *, origin: str, operator: Ed25519Signer) -> None:
+    def __init__(
+        self,
+        public: Path,
+        *,
+        origin: str,
+        operator: Ed25519Signer,
+        ml_dsa: MlDsaCosignatureSigner | None = None,
+    ) -> None:
+        """``ml_dsa``: the log's second key, which signs what ``operator`` signs."""
         self._public = public
         self._origin = origin
         self._operator = operator
+        self._ml_dsa = ml_dsa
 
     def publish(
         self, log: StoredLog, *, policy: TrustPolicy, cosigners: Sequence[Cosigner], now_unix_ms: int
@@ -75,6 +85,8 @@ class Publisher:
         checkpoint = Checkpoint(origin=self._origin, size=log.size, root=log.root)
         note = sign_checkpoint(checkpoint, [Ed25519NoteSigner(self._origin, self._operator)])
         lines = [self._cosign(log, note, cosigner, now_unix_ms) for cosigner in cosigners]
+        if self._ml_dsa is not None:
+            lines.append(self._ml_dsa.cosign(checkpoint.text, timestamp=now_unix_ms // 1_000).line)
         note = add_signatures(note, lines)
         try:
             verified = policy.verify_checkpoint(note)

@@ -74,7 +74,7 @@ class TrustPolicy:
             _require_type(log.vkey, (TYPE_ED25519,))
         for witness in self.witnesses:
             _require_type(witness.vkey, (TYPE_COSIGNATURE, TYPE_COSIGNATURE_ML_DSA_44))
-        keys = [vkey.public_key for vkey in self._vkeys()]
+        keys = [vkey.public_key for vkey in self.vkeys]
         if len(set(keys)) != len(keys):
             raise _malformed("each public key once", "a key under two names or roles")
         if self.ledger_id is not None and len(self.ledger_id) != 32:
@@ -160,7 +160,7 @@ class TrustPolicy:
 
     def _open(self, note: bytes, only_known: bool) -> tuple[Checkpoint, tuple[VerifiedSignature, ...]]:
         try:
-            text, signatures = open_note(note, [note_verifier(vkey) for vkey in self._vkeys()])
+            text, signatures = open_note(note, [note_verifier(vkey) for vkey in self.vkeys])
             checkpoint = parse_checkpoint(text)
         except MalformedRecordError as error:
             if not only_known:
@@ -172,7 +172,9 @@ class TrustPolicy:
             _require_only_known(note, signatures)
         return checkpoint, signatures
 
-    def _vkeys(self) -> list[VerifierKey]:
+    @property
+    def vkeys(self) -> list[VerifierKey]:
+        """Every key that a line of a checkpoint may be by: the logs', then the witnesses'."""
         return [*(log.vkey for log in self.logs), *(witness.vkey for witness in self.witnesses)]
 
     def _require_quorum(self, times: dict[VerifierKey, int]) -> int | None:

@@ -427,6 +427,26 @@ REFUSED: dict[str, tuple[Arguments, int, str]] = {
         2,
         "UsageError",
     ),
+    "prove: a text of an absence": (
+        lambda p: ["prove", p.pool, "--absent", "ab" * 32, "--format", "tlog-proof", "-o", p / "b"],
+        2,
+        "UsageError",
+    ),
+    "prove: a text of an account": (
+        lambda p: ["prove", p.pool, "alice", "--format", "tlog-proof", "-o", p / "b"],
+        6,
+        "UnknownIdError",
+    ),
+    "prove: a text of an entry beyond": (
+        lambda p: ["prove", p.pool, "999999", "--format", "tlog-proof", "-o", p / "b"],
+        6,
+        "UnknownIdError",
+    ),
+    "prove: no such policy": (
+        lambda p: ["prove", p.pool, "alice", "--policy", p / "nowhere", "-o", p / "b"],
+        2,
+        "MalformedRecordError",
+    ),
     "prove: unwritable": (lambda p: ["prove", p.pool, "alice", "-o", p / "plan" / "b"], 5, "StorageError"),
     "prove: into a directory": (lambda p: ["prove", p.pool, "alice", "-o", p / "no ledger"], 2, "UsageError"),
     "prove: no ledger": (lambda p: ["prove", p / "no ledger", "alice", "-o", p / "b"], 2, "UsageError"),

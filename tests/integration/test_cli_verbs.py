@@ -2,11 +2,16 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from cli_pools import MODEL_DIGEST, ROOT, Stage, ask, cli, content_of, frames
+from creditledger.errors import InclusionProofError
+from creditledger.transparency.tile import decode_entry_bundle
+from creditledger.transparency.tlog_proof import verify_tlog_proof
+from creditledger.transparency.trust_policy import TrustPolicy
 from ledger_pools import registration
 
 MICRO = 1_000_000
@@ -28,6 +33,24 @@ def test_init_without_a_file_founds_a_one_person_pool(tmp_path: Path) -> None:
         "validator-0.key",
         "witness-local.key",
     ]
+
+
+def test_a_pool_with_a_second_log_key_is_proven_with_it(tmp_path: Path) -> None:
+    """A reader of another policy gets a bundle without that line; neither is a bundle for the other."""
+    pool, key, bundle = tmp_path / "pool", tmp_path / "alice.key", tmp_path / "bundle"
+    founded = ask("init", pool, "--origin", "pool.example/second", "--ml-dsa")
+    assert "log-ml-dsa-44.key" in {path.name for path in Path(founded["keys"]).iterdir()}
+    ask("key", "new", key)
+    ask("register", pool, "alice", "--key", key)
+    written = TrustPolicy.load(pool / "policy")
+    plain = replace(written, witnesses=written.witnesses[:1], groups=(), quorum="local")
+    (tmp_path / "plain").write_bytes(plain.serialize())
+    for policy, other in ((pool / "policy", tmp_path / "plain"), (tmp_path / "plain", pool / "policy")):
+        ask("prove", pool, "alice", "--policy", policy, "-o", bundle)
+        assert ask("verify", bundle, "--policy", policy)["name"] == "alice"
+        assert cli("verify", bundle, "--policy", other).code == 1
+    assert bundle.stat().st_size < 4_096
+    assert ask("audit", pool)["ok"]
 
 
 def test_a_committee_of_public_keys_certifies_only_where_its_keys_are(tmp_path: Path) -> None:
@@ -232,6 +255,23 @@ def test_bundles_of_account_hold_and_absence_verify(stage: Stage) -> None:
         assert verified["time_unix_ms"] > 0
     by_id = ask("prove", stage.pool, stage.balance("alice")["account"], "-o", stage / "bundle")
     assert by_id["subject"] == "account"
+
+
+def test_a_proof_in_text_verifies_against_the_published_entry(stage: Stage) -> None:
+    granted = stage.grant("bob", "1")
+    path = stage / "grant.tlog-proof"
+    made = ask("prove", stage.pool, granted["grant"], "--format", "tlog-proof", "-o", path)
+    assert (made["subject"], made["index"]) == ("entry", granted["index"])
+    assert (made["size"], made["bytes"]) == (ask("status", stage.pool)["published_size"], path.stat().st_size)
+    by_index = stage / "index.tlog-proof"
+    ask("prove", stage.pool, made["index"], "--format", "tlog-proof", "-o", by_index)
+    assert by_index.read_bytes() == path.read_bytes()
+    bundles = sorted((stage.pool / "public/tile/entries").glob("000.p/*"), key=lambda file: int(file.name))
+    entries = decode_entry_bundle(bundles[-1].read_bytes(), width=int(bundles[-1].name))
+    policy, entry = TrustPolicy.load(stage.policy), entries[made["index"]]
+    assert verify_tlog_proof(path.read_bytes(), entry=entry, policy=policy).index == made["index"]
+    with pytest.raises(InclusionProofError):
+        verify_tlog_proof(path.read_bytes(), entry=entries[0], policy=policy)
 
 
 def test_verify_says_work_size_and_time_in_text(stage: Stage) -> None:

@@ -10,12 +10,15 @@ from creditledger.transparency.keys import Ed25519Signer
 from creditledger.transparency.note import Ed25519NoteSigner, parse_note
 from creditledger.transparency.quorum import PolicyLog
 from creditledger.transparency.tile import Tile, parse_tile_path
+from creditledger.transparency.tlog_proof import TlogProof, parse_tlog_proof
 from creditledger.transparency.trust_policy import TrustPolicy
 
 LOG = Ed25519NoteSigner("example.org/log", Ed25519Signer(b"\x01" * 32))
 CHECKPOINT = Checkpoint(origin="example.org/log", size=1234, root=bytes(range(32)))
 NOTE = sign_checkpoint(CHECKPOINT, [LOG])
 POLICY = TrustPolicy(logs=(PolicyLog(vkey=LOG.vkey),))
+
+PROOF = TlogProof(index=1033, hashes=(bytes(32), b"\xfb" * 32), checkpoint=NOTE, extra=b"extra").encode()
 
 
 @st.composite
@@ -33,6 +36,15 @@ def test_notes(encoded: bytes) -> None:
     except MalformedRecordError:
         return
     assert note.encode() == encoded
+
+
+@given(mutated(PROOF))
+def test_tlog_proofs(encoded: bytes) -> None:
+    try:
+        proof = parse_tlog_proof(encoded)
+    except MalformedRecordError:
+        return
+    assert proof.encode() == encoded
 
 
 @given(mutated(CHECKPOINT.text))

@@ -63,8 +63,9 @@ def test_key_files_are_these(case: dict[str, str]) -> None:
     assert key.encode() == case["private"].encode()
     public = PublicKeyFile.decode(case["public"].encode())
     assert public.encode() == case["public"].encode()
-    signer = key.bls() if case["role"] == "validator" else key.ed25519()
-    assert (public.public, public.audit_key) == (signer.public_key, key.audit_public_key())
+    signers = {"validator": lambda: key.bls().public_key, "log": lambda: key.ml_dsa("log").vkey.public_key}
+    expected = signers.get(case["role"], lambda: key.ed25519().public_key)()
+    assert (public.public, public.audit_key) == (expected, key.audit_public_key())
 
 
 def test_a_frame_is_these_bytes() -> None:

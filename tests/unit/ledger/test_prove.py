@@ -10,11 +10,13 @@ from creditledger.credits import reading
 from creditledger.errors import BusyError, UnknownIdError, VerificationError
 from creditledger.ledger.ledger import Ledger
 from creditledger.ledger.prove import LEVELS, prover
+from creditledger.records.entry import Entry
 from creditledger.records.receipt import Delivery
 from creditledger.records.state import ReceiptState
 from creditledger.records.verdict import Outcome, Verdict
 from creditledger.transparency.bundle import Bundle, decode_part
 from creditledger.transparency.note import parse_note
+from creditledger.transparency.tlog_proof import verify_tlog_proof
 from creditledger.transparency.verification import Verified, verify_bundle
 from fakes.committee import real_validator
 from fakes.shown_pool import ABSENT, ShownPool
@@ -256,3 +258,33 @@ def test_a_bundle_of_one_ledger_is_none_of_another(pool: ShownPool, tmp_path: Pa
     other.ledger.close()
     with pytest.raises(VerificationError):
         read(pool, encoded)
+
+
+def test_every_published_entry_has_a_proof_in_text(pool: ShownPool) -> None:
+    chain = pool.work(pool.order("job", pool.node), 300)[0]
+    pool.certify()
+    policy, note = pool.ledger.policy(), pool.ledger.checkpoint()
+    with prover(pool.ledger) as prove:
+        for index in range(pool.ledger.size):
+            proof, entry = prove.tlog_proof(index), prove.log.entry_bytes(index)
+            assert proof.checkpoint == note
+            assert verify_tlog_proof(proof.encode(), entry=entry, policy=policy).index == index
+            if index:
+                digest = Entry.decode(entry).record.digest(pool.ledger.id)
+                assert prove.tlog_proof(digest) == proof
+        batch = prove.tlog_proof(pool.batches[chain[0].job])
+        assert [prove.tlog_proof(pool.digest(receipt)) for receipt in chain] == [batch] * len(chain)
+
+
+def test_no_proof_in_text_of_what_is_not_published_or_not_there(pool: ShownPool) -> None:
+    size = pool.ledger.size
+    pool.wait(1)
+    with prover(pool.ledger) as prove:
+        assert prove.tlog_proof(size - 1).index == size - 1
+        with pytest.raises(BusyError, match="no published checkpoint"):
+            prove.tlog_proof(size)
+        for index in (-1, pool.ledger.size):
+            with pytest.raises(UnknownIdError, match="no such entry"):
+                prove.tlog_proof(index)
+        with pytest.raises(UnknownIdError, match="no record"):
+            prove.tlog_proof(ABSENT)

@@ -1,6 +1,7 @@
 """The byte-exact vectors of specs/log.md and specs/rounds.md §2, each checked both ways."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,7 @@ from creditledger.transparency.tile import (
     parse_tile_path,
     tiles_for_size,
 )
+from creditledger.transparency.tlog_proof import TlogProof, parse_tlog_proof, verify_tlog_proof
 from creditledger.transparency.trust_policy import TrustPolicy
 from creditledger.transparency.witness import MemoryWitnessState, Witness, parse_add_checkpoint
 
@@ -82,6 +84,7 @@ CHECKED = {
     "cosignature-ml-dsa-44",
     "add-checkpoint",
     "trust-policy",
+    "tlog-proof",
 }
 
 
@@ -260,6 +263,20 @@ def test_trust_policy() -> None:
     assert policy.committee.digest.hex() == case["committee_digest"]
     verified = policy.verify_checkpoint(case["checkpoint"].encode(), only_known=True)
     assert verified.cosigned_unix_ms == case["cosigned_unix_ms"]
+
+
+def test_tlog_proof() -> None:
+    case = load("tlog-proof")
+    proof = TlogProof(
+        index=case["index"], hashes=tuple(unhex(case["hashes"])), checkpoint=case["checkpoint"].encode()
+    )
+    policy, entry = TrustPolicy.parse(case["policy"].encode()), bytes.fromhex(case["entry"])
+    extra = replace(proof, extra=bytes.fromhex(case["extra"]))
+    for spelled, meant in ((case["proof"], proof), (case["proof_with_extra"], extra)):
+        assert meant.encode() == spelled.encode()
+        assert parse_tlog_proof(spelled.encode()) == meant
+        verified = verify_tlog_proof(spelled.encode(), entry=entry, policy=policy)
+        assert (verified.index, verified.cosigned_unix_ms) == (case["index"], case["cosigned_unix_ms"])
 
 
 def test_certificate() -> None:
