@@ -20,7 +20,14 @@ from creditledger.credits.state import StateView
 from creditledger.errors import CreditLedgerError, IntegrityError, PolicyError, RoleError, StorageError
 from creditledger.ledger import rounds
 from creditledger.ledger.clock import Clock, system_clock
-from creditledger.ledger.directory import LedgerDirectory, WriterLock, read_file, replace_file
+from creditledger.ledger.directory import (
+    LedgerDirectory,
+    WriterLock,
+    disk_errors,
+    is_there,
+    read_file,
+    replace_file,
+)
 from creditledger.ledger.head import HeadFile, require_not_rolled_back
 from creditledger.ledger.keyring import KeyRole, load_key
 from creditledger.ledger.lmdb_store import LmdbStore
@@ -36,7 +43,7 @@ from creditledger.records.transfer import Expire
 from creditledger.transparency.bls import BlsSigner
 from creditledger.transparency.keys import Ed25519Signer
 from creditledger.transparency.note import NOTE_SIZE_MAX
-from creditledger.transparency.trust_policy import TrustPolicy
+from creditledger.transparency.trust_policy import POLICY_SIZE_MAX, TrustPolicy
 
 __all__ = ["OPERATOR_KEY", "WITNESS_KEY", "Acknowledgement", "Ledger", "Outcome", "RoundStanding", "Snapshot"]
 
@@ -145,7 +152,7 @@ class Ledger:
         there is none, BusyError if another writer has it, RollbackError if it is older than its
         head, RoleError without the operator's key."""
         directory = LedgerDirectory(Path(path))
-        if not directory.store.is_dir():
+        if not is_there(directory.store):
             raise StorageError(
                 "there is no ledger here", expected="a ledger's directory", found=str(path)[-100:]
             )
@@ -237,8 +244,8 @@ class Ledger:
             return snapshot.log.bodies(record)
 
     def policy(self) -> TrustPolicy:
-        """What readers are told to trust."""
-        return TrustPolicy.load(self._directory.policy)
+        """What readers are told to trust. Raises StorageError, MalformedRecordError."""
+        return TrustPolicy.parse(read_file(self._directory.policy, what="policy", most=POLICY_SIZE_MAX))
 
     def checkpoint(self) -> bytes:
         """The note of the last published checkpoint. Raises StorageError if there is none."""
@@ -294,7 +301,8 @@ class Ledger:
     def local_validators(self) -> dict[int, BlsSigner]:
         """Signers of the committee members whose key files lie in the ``keys`` folder, by index."""
         if self._validators is None:
-            files = sorted(self._directory.keys.glob("validator-*.key"))
+            with disk_errors(self._directory.keys):
+                files = sorted(self._directory.keys.glob("validator-*.key"))
             keys = [load_key(path, roles=(KeyRole.VALIDATOR,), ledger_id=self.id).bls() for path in files]
             by_key = {signer.public_key: signer for signer in keys}
             with self.read() as state:
@@ -341,7 +349,7 @@ class Ledger:
         return policy
 
     def _witnessed_unix_ms(self) -> int | None:
-        if not (self._directory.public / CHECKPOINT).exists():
+        if not is_there(self._directory.public / CHECKPOINT):
             return None
         try:
             verified = self.policy().verify_checkpoint(self.checkpoint())
@@ -377,6 +385,6 @@ def _genesis(log: StoredLog) -> Genesis:
 
 
 def _key_in(path: Path, role: KeyRole, genesis: Genesis) -> Ed25519Signer | None:
-    if not path.is_file():
+    if not is_there(path):
         return None
     return load_key(path, roles=(role,), ledger_id=genesis.ledger_id).ed25519()
