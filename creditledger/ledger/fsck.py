@@ -104,7 +104,7 @@ def check(path: Path) -> int:
 
 
 def _check_keys(view: StateView, log: StoredLog) -> None:
-    """Every key is found, is of a known kind and its checksum holds; as many entries and nodes as the log has."""
+    """Every row is found by its key, of a known kind, with its checksum; the log's size gives how many."""
     counts = {ENTRY: 0, NODE: 0, BODIES: 0, STATE: 0, LOG: 0}
     for key, value in view.scan(b""):
         if view.get(key) != value:

@@ -74,14 +74,14 @@ class HeadFile:
         replace_file(self._path, sign_checkpoint(head, [signer]))
 
 
-def require_not_rolled_back(log: StoredLog, head: Checkpoint) -> None:
-    """Check that the store holds at least what ``head`` says. Raises RollbackError.
+def require_not_rolled_back(log: StoredLog, head: Checkpoint, *, what: str = "head") -> None:
+    """Check that the store holds at least what ``head``, called ``what``, says. Raises RollbackError.
 
     It may hold more: a crash after the commit and before the head. That was never acknowledged,
     yet it is sound, and stays."""
     if log.size < head.size:
         raise RollbackError(
-            "the store is older than its head: was a backup restored?",
+            f"the store is older than its {what}: was a backup restored?",
             expected=f"at least {head.size} entries",
             found=f"{log.size}",
         )

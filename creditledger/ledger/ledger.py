@@ -43,7 +43,7 @@ from creditledger.records.transfer import Expire
 from creditledger.transparency.bls import BlsSigner
 from creditledger.transparency.keys import Ed25519Signer
 from creditledger.transparency.note import NOTE_SIZE_MAX
-from creditledger.transparency.trust_policy import POLICY_SIZE_MAX, TrustPolicy
+from creditledger.transparency.trust_policy import POLICY_SIZE_MAX, TrustPolicy, VerifiedCheckpoint
 
 __all__ = ["OPERATOR_KEY", "WITNESS_KEY", "Acknowledgement", "Ledger", "Outcome", "RoundStanding", "Snapshot"]
 
@@ -97,6 +97,10 @@ class Ledger:
                 expected=self.genesis.operator.hex(),
                 found="no key" if operator is None else operator.public_key.hex(),
             )
+        published = self._published()
+        if published is not None:
+            with store.read() as view:
+                require_not_rolled_back(StoredLog(view), published.checkpoint, what="published checkpoint")
         if witness is not None:
             self._cosigners.append(LocalWitness(directory.witness, witness))
         self._writer = Writer(
@@ -109,7 +113,7 @@ class Ledger:
             verifier=verifier,
             clock=clock,
         )
-        self._writer.note_witnesses(self._witnessed_unix_ms())
+        self._writer.note_witnesses(None if published is None else published.cosigned_unix_ms)
 
     @staticmethod
     def create(
@@ -348,11 +352,11 @@ class Ledger:
             self._validators = None
         return policy
 
-    def _witnessed_unix_ms(self) -> int | None:
+    def _published(self) -> VerifiedCheckpoint | None:
         if not is_there(self._directory.public / CHECKPOINT):
             return None
         try:
-            verified = self.policy().verify_checkpoint(self.checkpoint())
+            return self.policy().verify_checkpoint(self.checkpoint())
         except PolicyError:
             # The policy may ask for more witnesses than when this was published.
             return None
@@ -364,7 +368,6 @@ class Ledger:
                 expected=error.expected,
                 found=error.found,
             ) from error
-        return verified.cosigned_unix_ms
 
     def _require_writer(self) -> Writer:
         if self._writer is None:
