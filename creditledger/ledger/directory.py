@@ -112,6 +112,12 @@ def replace_file(path: Path, content: bytes, *, mode: int = 0o644) -> None:
         sync_directory(path.parent)
 
 
+def is_there(path: Path) -> bool:
+    """Whether anything is at ``path``. Raises StorageError when the disk does not say."""
+    with disk_errors(path):
+        return path.exists()
+
+
 def write_new(path: Path, content: bytes, *, mode: int = 0o644) -> None:
     """Write a file that does not exist yet and sync it; its directory entry is the caller's to sync."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from creditledger.errors import CreditLedgerError, IntegrityError, RollbackError, StorageError
-from creditledger.ledger.directory import read_file, replace_file
+from creditledger.ledger.directory import disk_errors, read_file, replace_file, sync_directory
 from creditledger.ledger.stored_log import StoredLog
 from creditledger.transparency.checkpoint import Checkpoint, parse_checkpoint, sign_checkpoint
 from creditledger.transparency.keys import Ed25519Signer
@@ -37,10 +37,14 @@ class HeadFile:
         self._verifier = Ed25519NoteVerifier(log_key(origin, operator))
 
     def read(self) -> Checkpoint:
-        """The head as signed by the operator. Raises IntegrityError if it is missing or not so."""
+        """The head as signed by the operator. Raises IntegrityError if it is missing or not so.
+
+        Raises StorageError if the disk does not give it."""
         try:
             note = read_file(self._path, what="head", most=HEAD_BYTES_MAX)
         except StorageError as error:
+            if isinstance(error.__cause__, OSError) and not isinstance(error.__cause__, FileNotFoundError):
+                raise
             raise IntegrityError(
                 "the head file is not there", expected=str(self._path)[-100:], found=error.found
             ) from error
@@ -57,20 +61,27 @@ class HeadFile:
             )
         return head
 
+    def sync(self) -> None:
+        """Make the file's name durable: who replaced it may have been stopped before that.
+
+        Raises StorageError."""
+        with disk_errors(self._path):
+            sync_directory(self._path.parent)
+
     def replace(self, head: Checkpoint, operator: Ed25519Signer) -> None:
         """Make ``head`` the file's content: on return it survives power loss. Raises StorageError."""
         signer = Ed25519NoteSigner(head.origin, operator)
         replace_file(self._path, sign_checkpoint(head, [signer]))
 
 
-def require_not_rolled_back(log: StoredLog, head: Checkpoint) -> None:
-    """Check that the store holds at least what ``head`` says. Raises RollbackError.
+def require_not_rolled_back(log: StoredLog, head: Checkpoint, *, what: str = "head") -> None:
+    """Check that the store holds at least what ``head``, called ``what``, says. Raises RollbackError.
 
     It may hold more: a crash after the commit and before the head. That was never acknowledged,
     yet it is sound, and stays."""
     if log.size < head.size:
         raise RollbackError(
-            "the store is older than its head: was a backup restored?",
+            f"the store is older than its {what}: was a backup restored?",
             expected=f"at least {head.size} entries",
             found=f"{log.size}",
         )

@@ -9,7 +9,14 @@ from pathlib import Path
 from typing import Final
 
 from creditledger.errors import KeyFormatError, RoleError, StorageError
-from creditledger.ledger.directory import disk_errors, read_file, replace_file, sync_directory, write_new
+from creditledger.ledger.directory import (
+    disk_errors,
+    is_there,
+    read_file,
+    replace_file,
+    sync_directory,
+    write_new,
+)
 from creditledger.records.parameters import Genesis
 from creditledger.transparency.bls import BlsSigner, key_from_seed
 from creditledger.transparency.cosignature import MlDsaCosignatureSigner
@@ -221,14 +228,14 @@ def load_key(path: Path, *, roles: tuple[KeyRole, ...] = (), ledger_id: bytes | 
 
 def ed25519_in(path: Path, role: KeyRole, genesis: Genesis) -> Ed25519Signer | None:
     """The signer in ``path``, if there is such a file. Raises as `load_key`."""
-    if not path.is_file():
+    if not is_there(path):
         return None
     return load_key(path, roles=(role,), ledger_id=genesis.ledger_id).ed25519()
 
 
 def ml_dsa_in(path: Path, genesis: Genesis) -> MlDsaCosignatureSigner | None:
     """The log's second signer in ``path``, if there is such a file. Raises as `load_key`."""
-    if not path.is_file():
+    if not is_there(path):
         return None
     return load_key(path, roles=(KeyRole.LOG,), ledger_id=genesis.ledger_id).ml_dsa(genesis.origin)
 

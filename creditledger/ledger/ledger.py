@@ -20,7 +20,14 @@ from creditledger.credits.state import StateView
 from creditledger.errors import CreditLedgerError, IntegrityError, PolicyError, RoleError, StorageError
 from creditledger.ledger import rounds
 from creditledger.ledger.clock import Clock, system_clock
-from creditledger.ledger.directory import LedgerDirectory, WriterLock, read_file, replace_file
+from creditledger.ledger.directory import (
+    LedgerDirectory,
+    WriterLock,
+    disk_errors,
+    is_there,
+    read_file,
+    replace_file,
+)
 from creditledger.ledger.head import HeadFile, require_not_rolled_back
 from creditledger.ledger.keyring import KeyRole, ed25519_in, load_key, ml_dsa_in
 from creditledger.ledger.lmdb_store import LmdbStore
@@ -37,7 +44,7 @@ from creditledger.transparency.bls import BlsSigner
 from creditledger.transparency.cosignature import MlDsaCosignatureSigner
 from creditledger.transparency.keys import Ed25519Signer
 from creditledger.transparency.note import NOTE_SIZE_MAX
-from creditledger.transparency.trust_policy import TrustPolicy
+from creditledger.transparency.trust_policy import POLICY_SIZE_MAX, TrustPolicy, VerifiedCheckpoint
 
 __all__ = [
     "LOG_KEY", "OPERATOR_KEY", "WITNESS_KEY",
@@ -97,6 +104,10 @@ class Ledger:
                 expected=self.genesis.operator.hex(),
                 found="no key" if operator is None else operator.public_key.hex(),
             )
+        published = self._published()
+        if published is not None:
+            with store.read() as view:
+                require_not_rolled_back(StoredLog(view), published.checkpoint, what="published checkpoint")
         if witness is not None:
             self._cosigners.append(LocalWitness(directory.witness, witness))
         self._writer = Writer(
@@ -109,7 +120,7 @@ class Ledger:
             verifier=verifier,
             clock=clock,
         )
-        self._writer.note_witnesses(self._witnessed_unix_ms())
+        self._writer.note_witnesses(None if published is None else published.cosigned_unix_ms)
 
     @staticmethod
     def create(
@@ -155,7 +166,7 @@ class Ledger:
         there is none, BusyError if another writer has it, RollbackError if it is older than its
         head, RoleError without the operator's key."""
         directory = LedgerDirectory(Path(path))
-        if not directory.store.is_dir():
+        if not is_there(directory.store):
             raise StorageError(
                 "there is no ledger here", expected="a ledger's directory", found=str(path)[-100:]
             )
@@ -164,7 +175,7 @@ class Ledger:
         try:
             store = LmdbStore(directory.store, read_only=read_only)
             with store.read() as view:
-                genesis = _genesis(StoredLog(view))
+                genesis = StoredLog(view).genesis()
             if not read_only:
                 operator = operator or ed25519_in(directory.keys / OPERATOR_KEY, KeyRole.OPERATOR, genesis)
                 witness = witness or ed25519_in(directory.keys / WITNESS_KEY, KeyRole.WITNESS, genesis)
@@ -249,8 +260,8 @@ class Ledger:
             return snapshot.log.bodies(record)
 
     def policy(self) -> TrustPolicy:
-        """What readers are told to trust."""
-        return TrustPolicy.load(self._directory.policy)
+        """What readers are told to trust. Raises StorageError, MalformedRecordError."""
+        return TrustPolicy.parse(read_file(self._directory.policy, what="policy", most=POLICY_SIZE_MAX))
 
     def checkpoint(self) -> bytes:
         """The note of the last published checkpoint. Raises StorageError if there is none."""
@@ -306,7 +317,8 @@ class Ledger:
     def local_validators(self) -> dict[int, BlsSigner]:
         """Signers of the committee members whose key files lie in the ``keys`` folder, by index."""
         if self._validators is None:
-            files = sorted(self._directory.keys.glob("validator-*.key"))
+            with disk_errors(self._directory.keys):
+                files = sorted(self._directory.keys.glob("validator-*.key"))
             keys = [load_key(path, roles=(KeyRole.VALIDATOR,), ledger_id=self.id).bls() for path in files]
             by_key = {signer.public_key: signer for signer in keys}
             with self.read() as state:
@@ -357,11 +369,11 @@ class Ledger:
             self._validators = None
         return policy
 
-    def _witnessed_unix_ms(self) -> int | None:
-        if not (self._directory.public / CHECKPOINT).exists():
+    def _published(self) -> VerifiedCheckpoint | None:
+        if not is_there(self._directory.public / CHECKPOINT):
             return None
         try:
-            verified = self.policy().verify_checkpoint(self.checkpoint())
+            return self.policy().verify_checkpoint(self.checkpoint())
         except PolicyError:
             # The policy may ask for more witnesses than when this was published.
             return None
@@ -373,7 +385,6 @@ class Ledger:
                 expected=error.expected,
                 found=error.found,
             ) from error
-        return verified.cosigned_unix_ms
 
     def _require_writer(self) -> Writer:
         if self._writer is None:
@@ -384,10 +395,3 @@ class Ledger:
         if self._operator is None or self._operator.public_key != self.genesis.operator:
             raise RoleError("this takes the operator's key", expected=self.genesis.operator.hex())
         return self._operator
-
-
-def _genesis(log: StoredLog) -> Genesis:
-    record = Entry.decode(log.entry_bytes(0)).record if log.size else None
-    if not isinstance(record, Genesis):
-        raise IntegrityError("entry 0 is not a genesis", expected="a genesis", found=f"{log.size} entries")
-    return record

@@ -14,7 +14,7 @@ from typing import Any, Final, TypeVar
 
 from creditledger.credits.state import Overlay, StateView
 from creditledger.errors import BusyError, CreditLedgerError, IntegrityError, StorageError
-from creditledger.ledger.directory import new_directory, sync_directory
+from creditledger.ledger.directory import disk_errors, new_directory, sync_directory
 from creditledger.ledger.store import ReadOnly, require_key
 
 MAP_SIZE: Final = 256 * 1024 * 1024
@@ -224,9 +224,10 @@ class _Stored(ReadOnly):
 def _require_begun(path: Path) -> None:
     """There is a store, and its two meta pages at least: LMDB would start an emptied one afresh."""
     data = path / "data.mdb"
-    if not data.is_file():
-        raise StorageError("there is no store", expected="data.mdb", found=str(path)[-100:])
-    size = data.stat().st_size
+    with disk_errors(data):
+        if not data.is_file():
+            raise StorageError("there is no store", expected="data.mdb", found=str(path)[-100:])
+        size = data.stat().st_size
     if size < 2 * _PAGE_MIN:
         raise IntegrityError(
             "store is cut short", expected=f"at least {2 * _PAGE_MIN} bytes", found=str(size)
@@ -237,9 +238,9 @@ def _require_whole(path: Path, environment: Any) -> None:
     """Every page that the store speaks of is in its file: reading beyond it would kill the process."""
     pages = environment.info()["last_pgno"] + 1
     expected = pages * environment.stat()["psize"]
-    found = (path / "data.mdb").stat().st_size
+    with disk_errors(path):
+        found = (path / "data.mdb").stat().st_size
     if found < expected:
-        environment.close()
         raise IntegrityError("store is cut short", expected=f"{expected} bytes", found=str(found))
 
 
@@ -265,16 +266,26 @@ def _open_environment(path: Path, *, read_only: bool, map_size: int, create: boo
             mode=0o600,
             **pinned,
         )
-        _require_whole(path, environment)
-        if not read_only:
-            environment.reader_check()
     except lmdb.Error as error:
         if "already open" in str(error):
             raise BusyError("this process has the store open already", found=str(path)[-100:]) from error
         raise StorageError(f"store cannot be opened: {error}", found=str(path)[-100:]) from error
-    if create:
-        environment.sync(True)
-        sync_directory(path)
+    try:
+        _require_whole(path, environment)
+        if not read_only:
+            environment.reader_check()
+            # A writer that was killed may have left a commit in the page cache only: nothing is built
+            # on it, and nothing repeated as acknowledged, before it is on the disk.
+            environment.sync(True)
+        if create:
+            with disk_errors(path):
+                sync_directory(path)
+    except lmdb.Error as error:
+        environment.close()
+        raise StorageError(f"store cannot be opened: {error}", found=str(path)[-100:]) from error
+    except BaseException:
+        environment.close()
+        raise
     return environment
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from creditledger.errors import ConflictError, IntegrityError, MalformedRecordError
-from creditledger.ledger.directory import read_file, replace_file
+from creditledger.ledger.directory import is_there, read_file, replace_file
 from creditledger.records import canonical
 from creditledger.transparency.checkpoint import Checkpoint
 from creditledger.transparency.cosignature import CosignatureSigner
@@ -49,7 +49,7 @@ class WitnessFile:
         replace_file(self._path, canonical.encode(rows))
 
     def _read(self) -> dict[str, Checkpoint]:
-        if not self._path.exists():
+        if not is_there(self._path):
             return {}
         try:
             rows = canonical.decode(read_file(self._path, what="witness state"))

@@ -7,7 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from creditledger.errors import BusyError, IntegrityError, PolicyError, RollbackError, StorageError
-from creditledger.ledger.directory import disk_errors, read_file, replace_file, sync_directory, write_once
+from creditledger.ledger.directory import (
+    disk_errors,
+    is_there,
+    read_file,
+    replace_file,
+    sync_directory,
+    write_once,
+)
 from creditledger.ledger.head import log_key
 from creditledger.ledger.local_witness import Cosigner
 from creditledger.ledger.stored_log import StoredLog, body_names
@@ -100,7 +107,7 @@ class Publisher:
     def published(self) -> Checkpoint:
         """The last published checkpoint, or the empty log's. Raises IntegrityError if it is not ours."""
         path = self._public / CHECKPOINT
-        if not path.exists():
+        if not is_there(path):
             return Checkpoint(origin=self._origin, size=0, root=EMPTY_ROOT)
         verifier = Ed25519NoteVerifier(log_key(self._origin, self._operator.public_key))
         try:
@@ -128,8 +135,10 @@ class Publisher:
             target = self._public / path
             with disk_errors(target):
                 target.parent.mkdir(parents=True, exist_ok=True)
-            if write_once(target, content):
-                touched.add(target.parent)
+            # Also where the file is there already: whoever wrote it may have been stopped before its
+            # name was durable.
+            write_once(target, content)
+            touched.add(target.parent)
         # A new folder's own name must last too: sync up to the public folder.
         folders = {folder for leaf in touched for folder in (leaf, *leaf.parents)}
         for folder in sorted(folders, key=lambda folder: -len(folder.parts)):

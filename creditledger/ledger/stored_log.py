@@ -12,6 +12,7 @@ from creditledger.errors import IntegrityError, MalformedRecordError, UnknownIdE
 from creditledger.ledger.store import Prefixed
 from creditledger.records import canonical
 from creditledger.records.canonical import FRAME_BYTES_MAX
+from creditledger.records.entry import Entry
 from creditledger.records.parameters import Genesis, Parameters
 from creditledger.records.receipt import Batch
 from creditledger.records.record import Record
@@ -72,6 +73,15 @@ class StoredLog:
                 f"entry {index} is not what was logged", expected=logged.hex(), found=leaf_hash(entry).hex()
             )
         return entry
+
+    def genesis(self) -> Genesis:
+        """The founding record. Raises IntegrityError if the log does not begin with one."""
+        record = Entry.decode(self.entry_bytes(0)).record if self.size else None
+        if not isinstance(record, Genesis):
+            raise IntegrityError(
+                "entry 0 is not a genesis", expected="a genesis", found=f"{self.size} entries"
+            )
+        return record
 
     def node(self, level: int, index: int) -> bytes:
         """The hash of a complete node: a `NodeReader`. Raises IntegrityError."""

@@ -80,6 +80,7 @@ class Writer:
         self._failure = ""
         self._witnessed_unix_ms = 0
         self._ahead_ms = 0
+        head_file.sync()
         self._head = head_file.read()
         with store.read() as view:
             log = StoredLog(view)
