@@ -1,6 +1,5 @@
 """`init`, `register` and `grant`: who the pool is. Source: specs/cli.md §4."""
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,33 +52,20 @@ def init(directory: Path, origin: str, parameters_path: Path | None, ml_dsa: boo
 
 
 def _found(directory: Path, origin: str, parameters_path: Path | None, *, has_ml_dsa: bool) -> "Ledger":
-    from creditledger.cli.parameters_file import ParametersFile, read_parameters
-    from creditledger.ledger.founding import create, default_parameters, member_of
-    from creditledger.ledger.keyring import KeyFile, KeyRole
-    from creditledger.ledger.ledger import LOG_KEY, OPERATOR_KEY, WITNESS_KEY
+    from creditledger.cli.parameters_file import read_parameters
+    from creditledger.ledger.founding import create_pool
 
-    rules = ParametersFile(members=(), quorum=1, changes={}, profiles=())
-    if parameters_path is not None:
-        rules = read_parameters(parameters_path)
-    operator = KeyFile.new(KeyRole.OPERATOR, random_bytes=os.urandom)
-    witness = KeyFile.new(KeyRole.WITNESS, random_bytes=os.urandom)
-    keys = {OPERATOR_KEY: operator, WITNESS_KEY: witness}
-    if has_ml_dsa:
-        keys[LOG_KEY] = KeyFile.new(KeyRole.LOG, random_bytes=os.urandom)
-    members = rules.members
-    if not members:
-        validator = KeyFile.new(KeyRole.VALIDATOR, random_bytes=os.urandom)
-        keys["validator-0.key"] = validator
-        members = (member_of(validator),)
-    return create(
+    if parameters_path is None:
+        return create_pool(directory, origin=origin, has_ml_dsa=has_ml_dsa)
+    rules = read_parameters(parameters_path)
+    return create_pool(
         directory,
         origin=origin,
-        operator=operator.ed25519(),
-        parameters=rules.apply(default_parameters(members, quorum=rules.quorum)),
+        members=rules.members,
+        quorum=rules.quorum,
+        revise=rules.apply,
         profiles=rules.profiles,
-        witness=witness.ed25519(),
-        ml_dsa=keys[LOG_KEY].ml_dsa(origin) if has_ml_dsa else None,
-        keys=keys,
+        has_ml_dsa=has_ml_dsa,
     )
 
 

@@ -18,7 +18,7 @@ from creditledger.ledger.directory import (
 )
 from creditledger.ledger.head import HeadFile, log_key
 from creditledger.ledger.keyring import KeyFile, KeyRole, save_key
-from creditledger.ledger.ledger import OPERATOR_KEY, WITNESS_KEY, Ledger
+from creditledger.ledger.ledger import LOG_KEY, OPERATOR_KEY, WITNESS_KEY, Ledger
 from creditledger.ledger.lmdb_store import LmdbStore
 from creditledger.ledger.local_witness import LOCAL_WITNESS
 from creditledger.ledger.stored_log import StoredLog, state_of
@@ -142,29 +142,36 @@ def create_pool(
     path: str | Path,
     *,
     origin: str,
-    parameters: Parameters | None = None,
+    members: Sequence[Member] = (),
+    quorum: int = 1,
+    revise: Callable[[Parameters], Parameters] = lambda usual: usual,
     profiles: Sequence[bytes] = (),
+    has_ml_dsa: bool = False,
     clock: Clock = system_clock,
     random_bytes: Callable[[int], bytes] = os.urandom,
 ) -> Ledger:
     """Found a ledger with fresh keys for its operator and a local witness, kept in ``keys``.
 
-    Without ``parameters`` it is a one-person pool: a fresh validator is its whole committee, so that
-    every round is certified on the spot. Raises as `create`."""
+    Without ``members`` it is a one-person pool: a fresh validator is its whole committee, so that
+    every round is certified on the spot. ``revise`` turns the default parameters into the pool's own;
+    ``has_ml_dsa``: the log signs with a fresh ML-DSA-44 key too. Raises as `create`."""
     operator = KeyFile.new(KeyRole.OPERATOR, random_bytes=random_bytes)
     witness = KeyFile.new(KeyRole.WITNESS, random_bytes=random_bytes)
     keys = {OPERATOR_KEY: operator, WITNESS_KEY: witness}
-    if parameters is None:
+    if has_ml_dsa:
+        keys[LOG_KEY] = KeyFile.new(KeyRole.LOG, random_bytes=random_bytes)
+    if not members:
         validator = KeyFile.new(KeyRole.VALIDATOR, random_bytes=random_bytes)
         keys["validator-0.key"] = validator
-        parameters = default_parameters([member_of(validator)], quorum=1)
+        members = [member_of(validator)]
     return create(
         path,
         origin=origin,
         operator=operator.ed25519(),
-        parameters=parameters,
+        parameters=revise(default_parameters(members, quorum=quorum)),
         profiles=profiles,
         witness=witness.ed25519(),
+        ml_dsa=keys[LOG_KEY].ml_dsa(origin) if has_ml_dsa else None,
         keys=keys,
         clock=clock,
     )
