@@ -27,7 +27,10 @@ DRAWERS = {"utils", "util", "helpers", "helper", "common", "manager", "misc", "s
 ROOT_FACTS = {"creditledger", "creditledger.__version__"}
 WITHOUT_FLOATS = ("records", "credits", "redemption")
 """Layers that carry amounts. The last may hand seconds to ``sleep``."""
-HEAVY = ("numpy", "py_ecc", "torch", "rich", "gguf", "tokenizers", "transformers")
+HEAVY = (
+    "numpy", "py_ecc", "torch", "rich", "gguf", "tokenizers", "transformers",
+    "starlette", "uvicorn", "httpx2",
+)  # fmt: skip
 
 
 def parsed(name: str) -> ast.Module:
