@@ -27,15 +27,19 @@ if TYPE_CHECKING:
 @click.option("--origin", required=True, help="The log's name in its checkpoints, like example.org/pool.")
 @click.option("--parameters", "parameters_path", type=INPUT_FILE, help="The pool's rules as TOML.")
 @click.option(
-    "--ml-dsa", is_flag=True, help="Sign every checkpoint with ML-DSA-44 too, and tell readers to ask for it."
+    "--require-ml-dsa",
+    is_flag=True,
+    help="Have readers refuse a checkpoint without the log's ML-DSA-44 line.",
 )
 @json_option
-def init(directory: Path, origin: str, parameters_path: Path | None, ml_dsa: bool, as_json: bool) -> None:
+def init(
+    directory: Path, origin: str, parameters_path: Path | None, require_ml_dsa: bool, as_json: bool
+) -> None:
     """Found a ledger in DIR: keys, genesis, empty log, policy.
 
     Without --parameters, or with one that names no committee, it is a one-person pool: one
     validator and one local witness, whose keys lie in DIR/keys, so that every verb works at once."""
-    with _found(directory, origin, parameters_path, has_ml_dsa=ml_dsa) as ledger:
+    with _found(directory, origin, parameters_path, requires_ml_dsa=require_ml_dsa) as ledger:
         complete(ledger)
         emit(
             {
@@ -51,12 +55,12 @@ def init(directory: Path, origin: str, parameters_path: Path | None, ml_dsa: boo
         )
 
 
-def _found(directory: Path, origin: str, parameters_path: Path | None, *, has_ml_dsa: bool) -> "Ledger":
+def _found(directory: Path, origin: str, parameters_path: Path | None, *, requires_ml_dsa: bool) -> "Ledger":
     from creditledger.cli.parameters_file import read_parameters
     from creditledger.ledger.founding import create_pool
 
     if parameters_path is None:
-        return create_pool(directory, origin=origin, has_ml_dsa=has_ml_dsa)
+        return create_pool(directory, origin=origin, requires_ml_dsa=requires_ml_dsa)
     rules = read_parameters(parameters_path)
     return create_pool(
         directory,
@@ -65,7 +69,7 @@ def _found(directory: Path, origin: str, parameters_path: Path | None, *, has_ml
         quorum=rules.quorum,
         revise=rules.apply,
         profiles=rules.profiles,
-        has_ml_dsa=has_ml_dsa,
+        requires_ml_dsa=requires_ml_dsa,
     )
 
 

@@ -104,14 +104,15 @@ def create(
     profiles: Sequence[bytes] = (),
     witness: Ed25519Signer | None = None,
     ml_dsa: MlDsaCosignatureSigner | None = None,
+    requires_ml_dsa: bool = False,
     keys: Mapping[str, KeyFile] | None = None,
     clock: Clock = system_clock,
 ) -> Ledger:
     """Found a ledger at ``path`` and open it: store, head, policy, first checkpoint.
 
     ``witness``: signs as the local witness, whose cosignature the policy then asks for. ``ml_dsa``: signs
-    every checkpoint as the log too, under its origin; the policy then asks for both, so that no reader
-    can be shown a checkpoint without it. ``keys``:
+    every checkpoint as the log too, under its origin; with ``requires_ml_dsa`` the policy asks for that
+    line as well, so that no reader can be shown a checkpoint without it. ``keys``:
     key files to keep in the directory, by file name; they are bound to this ledger. Built beside
     ``path`` and renamed: a crash leaves a whole ledger or none. Raises StorageError if ``path`` is
     taken, RoleError for one key in two roles, RefusedError if the rules refuse the parameters."""
@@ -130,7 +131,7 @@ def create(
         for name, key in (keys or {}).items():
             save_key(directory.keys / name, replace(key, ledger_id=genesis.ledger_id))
         _found_log(directory, genesis, operator, tuple(profiles))
-        replace_file(directory.policy, _policy(genesis, witness, ml_dsa).serialize())
+        replace_file(directory.policy, _policy(genesis, witness, ml_dsa, requires_ml_dsa).serialize())
         WriterLock(directory.lock).close()
         with Ledger.open(building, operator=operator, witness=witness, ml_dsa=ml_dsa, clock=clock) as ledger:
             ledger.publish()
@@ -146,20 +147,20 @@ def create_pool(
     quorum: int = 1,
     revise: Callable[[Parameters], Parameters] = lambda usual: usual,
     profiles: Sequence[bytes] = (),
-    has_ml_dsa: bool = False,
+    requires_ml_dsa: bool = False,
     clock: Clock = system_clock,
     random_bytes: Callable[[int], bytes] = os.urandom,
 ) -> Ledger:
-    """Found a ledger with fresh keys for its operator and a local witness, kept in ``keys``.
+    """Found a ledger with fresh keys for its operator, its log (ML-DSA-44) and a local witness, kept in
+    ``keys``.
 
     Without ``members`` it is a one-person pool: a fresh validator is its whole committee, so that
     every round is certified on the spot. ``revise`` turns the default parameters into the pool's own;
-    ``has_ml_dsa``: the log signs with a fresh ML-DSA-44 key too. Raises as `create`."""
+    ``requires_ml_dsa`` is for its policy. Raises as `create`."""
     operator = KeyFile.new(KeyRole.OPERATOR, random_bytes=random_bytes)
     witness = KeyFile.new(KeyRole.WITNESS, random_bytes=random_bytes)
-    keys = {OPERATOR_KEY: operator, WITNESS_KEY: witness}
-    if has_ml_dsa:
-        keys[LOG_KEY] = KeyFile.new(KeyRole.LOG, random_bytes=random_bytes)
+    log = KeyFile.new(KeyRole.LOG, random_bytes=random_bytes)
+    keys = {OPERATOR_KEY: operator, WITNESS_KEY: witness, LOG_KEY: log}
     if not members:
         validator = KeyFile.new(KeyRole.VALIDATOR, random_bytes=random_bytes)
         keys["validator-0.key"] = validator
@@ -171,7 +172,8 @@ def create_pool(
         parameters=revise(default_parameters(members, quorum=quorum)),
         profiles=profiles,
         witness=witness.ed25519(),
-        ml_dsa=keys[LOG_KEY].ml_dsa(origin) if has_ml_dsa else None,
+        ml_dsa=log.ml_dsa(origin),
+        requires_ml_dsa=requires_ml_dsa,
         keys=keys,
         clock=clock,
     )
@@ -214,22 +216,27 @@ def _found_log(
 
 
 def _policy(
-    genesis: Genesis, witness: Ed25519Signer | None, ml_dsa: MlDsaCosignatureSigner | None
+    genesis: Genesis,
+    witness: Ed25519Signer | None,
+    ml_dsa: MlDsaCosignatureSigner | None,
+    requires_ml_dsa: bool,
 ) -> TrustPolicy:
-    """All cosigners at hand are asked for: with one left out, a reader could be shown less."""
+    """Names every cosigner at hand; asks for the local witness and, if wanted, for the log's second line."""
     witnesses: list[PolicyWitness] = []
+    required: list[str] = []
     if witness is not None:
         vkey = CosignatureSigner(LOCAL_WITNESS, witness).vkey
         witnesses.append(PolicyWitness(name=LOCAL_WITNESS, vkey=vkey))
+        required.append(LOCAL_WITNESS)
     if ml_dsa is not None:
         witnesses.append(PolicyWitness(name=LOG_WITNESS, vkey=ml_dsa.vkey))
-    names = tuple(witness.name for witness in witnesses)
-    groups = (WitnessGroup(name=ALL_WITNESSES, threshold=2, members=names),) if len(names) == 2 else ()
+        required += [LOG_WITNESS] if requires_ml_dsa else []
+    both = WitnessGroup(name=ALL_WITNESSES, threshold=2, members=tuple(required)) if required[1:] else None
     return TrustPolicy(
         logs=(PolicyLog(vkey=log_key(genesis.origin, genesis.operator)),),
         witnesses=tuple(witnesses),
-        groups=groups,
-        quorum=ALL_WITNESSES if groups else names[0] if names else NO_QUORUM,
+        groups=(both,) if both else (),
+        quorum=both.name if both else next(iter(required), NO_QUORUM),
         ledger_id=genesis.ledger_id,
         committee=committee_of(genesis.parameters),
     )

@@ -2,7 +2,7 @@
 
 Source: specs/bundle.md, and specs/log.md §11 for proofs in text."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
@@ -37,8 +37,10 @@ from creditledger.transparency.bundle import (
     Subject,
 )
 from creditledger.transparency.checkpoint import parse_checkpoint_note
+from creditledger.transparency.cosignature import cosignature_timestamp
 from creditledger.transparency.merkle import inclusion_proof, leaf_hash, prove_inclusion
-from creditledger.transparency.note import Note, parse_note
+from creditledger.transparency.note import Note, NoteSignature, VerifierKey, parse_note
+from creditledger.transparency.quorum import smallest_quorum
 from creditledger.transparency.tlog_proof import TlogProof
 from creditledger.transparency.trust_policy import TrustPolicy
 
@@ -59,7 +61,7 @@ class Prover:
     published_note: bytes
     """The published checkpoint note as it stands."""
     note: bytes
-    """The same as bundles have it: only lines that the reader's policy knows, ascending."""
+    """The same as bundles have it: only lines that the reader's policy needs, ascending."""
     size: int
     """Entries in that checkpoint's tree."""
 
@@ -328,17 +330,32 @@ def prover(ledger: "Ledger", policy: TrustPolicy | None = None) -> Iterator[Prov
 
 
 def _for_bundles(note: bytes, policy: TrustPolicy) -> bytes:
-    """The note with the signature lines that ``policy`` knows, in the order that a bundle asks for."""
+    """The note with the signature lines that ``policy`` needs, in the order that a bundle asks for."""
     parsed = parse_note(note)
-    known = {(vkey.name, vkey.key_id) for vkey in policy.vkeys}
-    lines = sorted(
-        (line for line in parsed.signatures if (line.name, line.key_id) in known),
-        key=lambda signature: signature.line,
-    )
-    if not lines:
+    by_name = {(vkey.name, vkey.key_id): vkey for vkey in policy.vkeys}
+    known = {
+        by_name[line.name, line.key_id]: line
+        for line in parsed.signatures
+        if (line.name, line.key_id) in by_name
+    }
+    if not known:
         raise PolicyError(
             "policy knows nobody who signed the checkpoint",
             expected=", ".join(vkey.name for vkey in policy.vkeys),
             found=", ".join(ascii(line.name) for line in parsed.signatures),
         )
+    lines = [line for vkey, line in known.items() if vkey not in _spared(known, policy)]
+    lines.sort(key=lambda signature: signature.line)
     return Note(text=parsed.text, signatures=tuple(lines)).encode()
+
+
+def _spared(known: Mapping[VerifierKey, NoteSignature], policy: TrustPolicy) -> set[VerifierKey]:
+    """Witnesses whose lines the policy's quorum can do without; an ML-DSA-44 line is the first to go."""
+    short_first = sorted(policy.witnesses, key=lambda witness: witness.vkey.key_type)
+    times = {
+        witness.name: cosignature_timestamp(known[witness.vkey].body)
+        for witness in short_first
+        if witness.vkey in known
+    }
+    needed = smallest_quorum(times, quorum=policy.quorum, groups=policy.groups)
+    return {witness.vkey for witness in policy.witnesses if witness.name not in needed}

@@ -92,6 +92,20 @@ def quorum_time(times: Mapping[str, int], *, quorum: str, groups: Sequence[Witne
     return None
 
 
+def smallest_quorum(times: Mapping[str, int], *, quorum: str, groups: Sequence[WitnessGroup]) -> Set[str]:
+    """Witnesses of whom none can be spared, whose `quorum_time` is that of all; all where they are no quorum.
+
+    ``times``: as for `quorum_time`, the most welcome first."""
+    since = quorum_time(times, quorum=quorum, groups=groups)
+    if since is None:
+        return times.keys()
+    kept = {name for name, time in times.items() if time >= since}
+    for name in reversed(list(times)):
+        if is_quorum(kept - {name}, quorum=quorum, groups=groups):
+            kept -= {name}
+    return kept
+
+
 def _define(name: str, defined: set[str]) -> None:
     if not name or name in defined:
         raise MalformedRecordError(

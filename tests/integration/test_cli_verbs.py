@@ -29,6 +29,7 @@ def test_init_without_a_file_founds_a_one_person_pool(tmp_path: Path) -> None:
     assert len(founded["ledger"]) == 64
     assert founded["ledger"] in Path(founded["policy"]).read_text()
     assert sorted(path.name for path in (tmp_path / "pool" / "keys").iterdir()) == [
+        "log-ml-dsa-44.key",
         "operator.key",
         "validator-0.key",
         "witness-local.key",
@@ -38,7 +39,7 @@ def test_init_without_a_file_founds_a_one_person_pool(tmp_path: Path) -> None:
 def test_a_pool_with_a_second_log_key_is_proven_with_it(tmp_path: Path) -> None:
     """A reader of another policy gets a bundle without that line; neither is a bundle for the other."""
     pool, key, bundle = tmp_path / "pool", tmp_path / "alice.key", tmp_path / "bundle"
-    founded = ask("init", pool, "--origin", "pool.example/second", "--ml-dsa")
+    founded = ask("init", pool, "--origin", "pool.example/second", "--require-ml-dsa")
     assert "log-ml-dsa-44.key" in {path.name for path in Path(founded["keys"]).iterdir()}
     ask("key", "new", key)
     ask("register", pool, "alice", "--key", key)

@@ -36,6 +36,7 @@ class Cast:
     spans: tuple[tuple[int, int], ...]
     """Layers ``(start, stop)`` of each node."""
     operator: KeyFile
+    log: KeyFile
     witness: KeyFile
     validators: tuple[KeyFile, ...]
 
@@ -54,6 +55,7 @@ def make_cast(folder: Path, *, layers: int, nodes: int, seed: int | None) -> Cas
         nodes=tuple(_party(folder, f"node-{n + 1}", KeyRole.NODE, seed) for n in range(nodes)),
         spans=tuple(itertools.pairwise(edges)),
         operator=_key(KeyRole.OPERATOR, "operator", seed),
+        log=_key(KeyRole.LOG, "log", seed),
         witness=_key(KeyRole.WITNESS, "witness", seed),
         validators=tuple(_key(KeyRole.VALIDATOR, f"validator-{n}", seed) for n in range(VALIDATORS)),
     )

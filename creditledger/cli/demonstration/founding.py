@@ -12,7 +12,7 @@ from creditledger.cli.demonstration.cast import VALIDATORS, Cast, Party
 from creditledger.ledger.clock import Clock
 from creditledger.ledger.founding import create, default_parameters, member_of
 from creditledger.ledger.keyring import bind_key
-from creditledger.ledger.ledger import OPERATOR_KEY, WITNESS_KEY, Ledger
+from creditledger.ledger.ledger import LOG_KEY, OPERATOR_KEY, WITNESS_KEY, Ledger
 from creditledger.quantities import ZERO_DIGEST
 from creditledger.records.entry import Submission
 from creditledger.records.parameters import ModelTerms, Parameters, ProfileTerms
@@ -28,7 +28,7 @@ def found_pool(
     folder: Path, cast: Cast, model: ModelDescription, profiles: Sequence[CalibrationProfile], clock: Clock
 ) -> Ledger:
     """A ledger in ``folder`` under the story's parameters, with every key file in ``keys``."""
-    keys = {OPERATOR_KEY: cast.operator, WITNESS_KEY: cast.witness}
+    keys = {OPERATOR_KEY: cast.operator, LOG_KEY: cast.log, WITNESS_KEY: cast.witness}
     keys |= {f"validator-{number}.key": key for number, key in enumerate(cast.validators)}
     keys |= {party.file.name: party.key for party in cast.parties}
     return create(
@@ -38,6 +38,7 @@ def found_pool(
         parameters=_parameters(cast, model, profiles),
         profiles=[profile.encode() for profile in profiles],
         witness=cast.witness.ed25519(),
+        ml_dsa=cast.log.ml_dsa(ORIGIN),
         keys=keys,
         clock=clock,
     )

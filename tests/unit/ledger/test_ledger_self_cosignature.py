@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from creditledger.errors import BusyError, PolicyError, RoleError
+from creditledger.errors import BusyError, PolicyError, RoleError, SignatureError
 from creditledger.ledger.audit import audit
 from creditledger.ledger.founding import create
 from creditledger.ledger.keyring import KeyFile, KeyRole, save_key
@@ -45,7 +45,9 @@ LOG_FILE = KeyFile(role=KeyRole.LOG, secret=seed("log"))
 SECOND = LOG_FILE.ml_dsa(ORIGIN)
 
 
-def founded(path: Path, *, keeps: bool = True, ml_dsa: MlDsaCosignatureSigner = SECOND) -> Ledger:
+def founded(
+    path: Path, *, keeps: bool = True, ml_dsa: MlDsaCosignatureSigner = SECOND, requires: bool = True
+) -> Ledger:
     """A ledger whose log has a second key; ``keeps``: its file lies with the others."""
     keys = {OPERATOR_KEY: OPERATOR, WITNESS_KEY: WITNESS, "validator-0.key": VALIDATOR}
     return create(
@@ -55,6 +57,7 @@ def founded(path: Path, *, keeps: bool = True, ml_dsa: MlDsaCosignatureSigner = 
         parameters=pool_parameters(),
         witness=WITNESS.ed25519(),
         ml_dsa=ml_dsa,
+        requires_ml_dsa=requires,
         keys=keys | {LOG_KEY: LOG_FILE} if keeps else keys,
         clock=FixedClock(),
     )
@@ -164,6 +167,30 @@ def test_a_bundle_carries_what_its_reader_knows(ledger: Ledger) -> None:
         verify_bundle(encoded, policy)
     with prover(ledger) as prove:
         assert len(parse_note(prove.note).signatures) == 3
+
+
+def test_a_second_key_that_is_not_asked_for_signs_and_stays_out_of_bundles(tmp_path: Path) -> None:
+    """Its line is checked wherever it is, and costs nobody 3,300 bytes who does not ask for it."""
+    with founded(tmp_path / "pool", requires=False) as ledger:
+        ledger.append(registration(ledger.id, "alice"))
+        ledger.complete_round()
+        policy, note = ledger.policy(), ledger.checkpoint()
+        assert policy.quorum == "local"
+        assert len(parse_note(note).signatures) == 3
+        assert policy.verify_checkpoint(note) == policy.verify_checkpoint(without(note, SECOND.vkey))
+        with prover(ledger) as prove:
+            encoded = prove.account(signer("alice").public_key)
+        assert len(parse_note(Bundle.decode(encoded).checkpoint).signatures) == 2
+        assert verify_bundle(encoded, policy).reached == ("certified",)
+    parsed = parse_note(note)
+    spoilt = tuple(
+        replace(line, body=line.body[:-1] + bytes([line.body[-1] ^ 1]))
+        if line.key_id == SECOND.vkey.key_id
+        else line
+        for line in parsed.signatures
+    )
+    with pytest.raises(SignatureError):
+        policy.verify_checkpoint(Note(text=parsed.text, signatures=spoilt).encode())
 
 
 def test_no_bundle_for_a_reader_who_knows_nobody(ledger: Ledger) -> None:
