@@ -39,6 +39,7 @@ VERBS: Final = {
     "run": "queues",
     "validate": "validators",
     "compare": "kernels",
+    "parameters": "parameters",
     "doctor": "doctor",
 }
 """Each verb and the module of this package that holds it: loaded only when it is called."""

@@ -81,7 +81,7 @@ def default_parameters(committee: Sequence[Member], *, quorum: int) -> Parameter
         levy_use=LevyUse.BURN,
         check_floor_ppm=20_000,
         probation_micro=20 * REFERENCE_JOB_MICRO,
-        always_check_micro=20 * REFERENCE_JOB_MICRO,
+        always_check_micro=REFERENCE_JOB_MICRO,
         vesting_rounds=1,
         vesting_ms=24 * HOUR_MS,
         vesting_micro=100 * REFERENCE_JOB_MICRO,
@@ -116,27 +116,12 @@ def create(
     key files to keep in the directory, by file name; they are bound to this ledger. Built beside
     ``path`` and renamed: a crash leaves a whole ledger or none. Raises StorageError if ``path`` is
     taken, RoleError for one key in two roles, RefusedError if the rules refuse the parameters."""
-    if witness is not None and witness.public_key == operator.public_key:
-        raise RoleError("one key cannot be operator and witness", found=operator.public_key.hex())
-    if ml_dsa is not None and ml_dsa.vkey.name != origin:
-        raise RoleError("the log signs under its own origin", expected=origin, found=ml_dsa.vkey.name)
     genesis = Genesis(
         origin=origin, operator=operator.public_key, created_unix_ms=clock(), parameters=parameters
     )
-    target = Path(path)
-    with new_directory(target) as building:
-        directory = LedgerDirectory(building)
-        for folder in (directory.public, directory.keys, directory.sealed, directory.evidence):
-            folder.mkdir(mode=0o755 if folder == directory.public else 0o700)
-        for name, key in (keys or {}).items():
-            save_key(directory.keys / name, replace(key, ledger_id=genesis.ledger_id))
-        _found_log(directory, genesis, operator, tuple(profiles))
-        replace_file(directory.policy, _policy(genesis, witness, ml_dsa, requires_ml_dsa).serialize())
-        WriterLock(directory.lock).close()
-        with Ledger.open(building, operator=operator, witness=witness, ml_dsa=ml_dsa, clock=clock) as ledger:
-            ledger.publish()
-        sync_directory(building)
-    return Ledger.open(target, operator=operator, witness=witness, ml_dsa=ml_dsa, clock=clock)
+    return _create(
+        Path(path), genesis, operator, tuple(profiles), witness, ml_dsa, requires_ml_dsa, keys or {}, clock
+    )
 
 
 def create_pool(
@@ -165,18 +150,53 @@ def create_pool(
         validator = KeyFile.new(KeyRole.VALIDATOR, random_bytes=random_bytes)
         keys["validator-0.key"] = validator
         members = [member_of(validator)]
-    return create(
-        path,
+    genesis = Genesis(
         origin=origin,
-        operator=operator.ed25519(),
+        operator=operator.ed25519().public_key,
+        created_unix_ms=clock(),
         parameters=revise(default_parameters(members, quorum=quorum)),
-        profiles=profiles,
-        witness=witness.ed25519(),
-        ml_dsa=log.ml_dsa(origin),
-        requires_ml_dsa=requires_ml_dsa,
-        keys=keys,
-        clock=clock,
     )
+    return _create(
+        Path(path),
+        genesis,
+        operator.ed25519(),
+        tuple(profiles),
+        witness.ed25519(),
+        log.ml_dsa(origin),
+        requires_ml_dsa,
+        keys,
+        clock,
+    )
+
+
+def _create(
+    path: Path,
+    genesis: Genesis,
+    operator: Ed25519Signer,
+    profiles: tuple[bytes, ...],
+    witness: Ed25519Signer | None,
+    ml_dsa: MlDsaCosignatureSigner | None,
+    requires_ml_dsa: bool,
+    keys: Mapping[str, KeyFile],
+    clock: Clock,
+) -> Ledger:
+    if witness is not None and witness.public_key == operator.public_key:
+        raise RoleError("one key cannot be operator and witness", found=operator.public_key.hex())
+    if ml_dsa is not None and ml_dsa.vkey.name != genesis.origin:
+        raise RoleError("the log signs under its own origin", expected=genesis.origin, found=ml_dsa.vkey.name)
+    with new_directory(path) as building:
+        directory = LedgerDirectory(building)
+        for folder in (directory.public, directory.keys, directory.sealed, directory.evidence):
+            folder.mkdir(mode=0o755 if folder == directory.public else 0o700)
+        for name, key in keys.items():
+            save_key(directory.keys / name, replace(key, ledger_id=genesis.ledger_id))
+        _found_log(directory, genesis, operator, profiles)
+        replace_file(directory.policy, _policy(genesis, witness, ml_dsa, requires_ml_dsa).serialize())
+        WriterLock(directory.lock).close()
+        with Ledger.open(building, operator=operator, witness=witness, ml_dsa=ml_dsa, clock=clock) as ledger:
+            ledger.publish()
+        sync_directory(building)
+    return Ledger.open(path, operator=operator, witness=witness, ml_dsa=ml_dsa, clock=clock)
 
 
 def member_of(validator: KeyFile) -> Member:

@@ -50,6 +50,7 @@ def props(tmp_path_factory: pytest.TempPathFactory) -> Props:
     (stage / "foreign.key").write_text(json.dumps(foreign))
     (stage / "other").mkdir()
     other = Stage(stage / "other")
+    made.write("thin.toml", b"[rates]\ncheck_floor_ppm = 2_000\n")
     made.ids["grant"] = "0a" * 16
     stage.grant("bob", "5", "--id", made.ids["grant"])
     made.ids["transfer"] = "0b" * 16
@@ -708,6 +709,19 @@ REFUSED: dict[str, tuple[Arguments, int, str]] = {
         ],
         2,
         "MalformedRecordError",
+    ),
+    # parameters
+    "parameters: missing": (lambda p: ["parameters", "check", p / "nowhere.toml"], 2, "UsageError"),
+    "parameters: not TOML": (lambda p: ["parameters", "check", p / "rows.npy"], 2, "MalformedRecordError"),
+    "parameters: bad amount": (
+        lambda p: ["parameters", "check", p / "thin.toml", "--receipt", "-1"],
+        6,
+        "AmountError",
+    ),
+    "parameters: cheating pays": (
+        lambda p: ["parameters", "check", p / "thin.toml", "--json"],
+        6,
+        "RefusedError",
     ),
     # compare
     "compare: missing": (lambda p: _compare(p, "nowhere.npy"), 2, "UsageError"),

@@ -123,7 +123,8 @@ def test_an_entry_changed_with_its_leaf_hash_is_refused(ledger: Ledger, index: i
     """Bundle and tile agree with each other, but not with the tree above them."""
     publish(ledger, 515)
     entries = [ledger.entry_bytes(at) for at in range(index // 256 * 256, min(515, index // 256 * 256 + 256))]
-    entries[index % 256] = entries[index % 256][:-1] + b"\0"
+    entry = entries[index % 256]
+    entries[index % 256] = entry[:-1] + bytes([entry[-1] ^ 1])
     tile = ledger.directory.public / "tile"
     (tile / "entries" / path).write_bytes(encode_entry_bundle(entries))
     (tile / "0" / path).write_bytes(bundle_leaf_hashes(entries))
