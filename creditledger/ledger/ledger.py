@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -11,13 +11,12 @@ from creditledger.credits import reading
 from creditledger.credits.fold import (
     SignatureVerifier,
     TransparencyVerifier,
-    committee_of,
     due_expiries,
     due_settlements,
     propose_settlement,
 )
 from creditledger.credits.state import StateView
-from creditledger.errors import CreditLedgerError, IntegrityError, PolicyError, RoleError, StorageError
+from creditledger.errors import CreditLedgerError, RoleError, StorageError
 from creditledger.ledger import rounds
 from creditledger.ledger.clock import Clock, system_clock
 from creditledger.ledger.directory import (
@@ -25,26 +24,23 @@ from creditledger.ledger.directory import (
     WriterLock,
     disk_errors,
     is_there,
-    read_file,
-    replace_file,
 )
 from creditledger.ledger.head import HeadFile, require_not_rolled_back
 from creditledger.ledger.keyring import KeyRole, ed25519_in, load_key, ml_dsa_in
 from creditledger.ledger.lmdb_store import LmdbStore
 from creditledger.ledger.local_witness import Cosigner, LocalWitness
-from creditledger.ledger.publish import CHECKPOINT, Publisher
+from creditledger.ledger.public_log import PublicLog
 from creditledger.ledger.rounds import RoundStanding
 from creditledger.ledger.stored_log import StoredLog, state_of
 from creditledger.ledger.writer import Acknowledgement, Outcome, Writer
 from creditledger.records.entry import Entry, Submission
-from creditledger.records.parameters import Genesis, Parameters
+from creditledger.records.parameters import Genesis, Member, Parameters
 from creditledger.records.record import Record
 from creditledger.records.transfer import Expire
 from creditledger.transparency.bls import BlsSigner
 from creditledger.transparency.cosignature import MlDsaCosignatureSigner
 from creditledger.transparency.keys import Ed25519Signer
-from creditledger.transparency.note import NOTE_SIZE_MAX
-from creditledger.transparency.trust_policy import POLICY_SIZE_MAX, TrustPolicy, VerifiedCheckpoint
+from creditledger.transparency.trust_policy import TrustPolicy
 
 __all__ = [
     "LOG_KEY", "OPERATOR_KEY", "WITNESS_KEY",
@@ -87,12 +83,12 @@ class Ledger:
         self._lock = lock
         self._verifier = verifier
         self._operator = operator
-        self._ml_dsa = ml_dsa
-        self._validators: dict[int, BlsSigner] | None = None
+        self._validators: tuple[Sequence[Member], dict[int, BlsSigner]] | None = None
         self.genesis = genesis
         self.id: bytes = genesis.ledger_id
         head = HeadFile(directory.head, origin=self.origin, operator=self.genesis.operator)
-        self._cosigners: list[Cosigner] = []
+        cosigners = [] if witness is None else [LocalWitness(directory.witness, witness)]
+        self._public = PublicLog(directory, origin=self.origin, ml_dsa=ml_dsa, cosigners=cosigners)
         self._writer: Writer | None = None
         if lock is None:
             with store.read() as view:
@@ -104,12 +100,10 @@ class Ledger:
                 expected=self.genesis.operator.hex(),
                 found="no key" if operator is None else operator.public_key.hex(),
             )
-        published = self._published()
+        published = self._public.verified()
         if published is not None:
             with store.read() as view:
                 require_not_rolled_back(StoredLog(view), published.checkpoint, what="published checkpoint")
-        if witness is not None:
-            self._cosigners.append(LocalWitness(directory.witness, witness))
         self._writer = Writer(
             store,
             head,
@@ -261,11 +255,11 @@ class Ledger:
 
     def policy(self) -> TrustPolicy:
         """What readers are told to trust. Raises StorageError, MalformedRecordError."""
-        return TrustPolicy.parse(read_file(self._directory.policy, what="policy", most=POLICY_SIZE_MAX))
+        return self._public.policy()
 
     def checkpoint(self) -> bytes:
         """The note of the last published checkpoint. Raises StorageError if there is none."""
-        return read_file(self._directory.public / CHECKPOINT, what="checkpoint", most=NOTE_SIZE_MAX)
+        return self._public.checkpoint()
 
     def submit(self, submissions: Sequence[Submission]) -> list[Outcome]:
         """Log what the rules allow in one durable commit: see `Writer.submit`."""
@@ -316,16 +310,19 @@ class Ledger:
 
     def local_validators(self) -> dict[int, BlsSigner]:
         """Signers of the committee members whose key files lie in the ``keys`` folder, by index."""
-        if self._validators is None:
-            with disk_errors(self._directory.keys):
-                files = sorted(self._directory.keys.glob("validator-*.key"))
-            keys = [load_key(path, roles=(KeyRole.VALIDATOR,), ledger_id=self.id).bls() for path in files]
-            by_key = {signer.public_key: signer for signer in keys}
-            with self.read() as state:
-                committee = reading.parameters_in_force(state).committee
-            found = {index: by_key.get(member.bls_key) for index, member in enumerate(committee)}
-            self._validators = {index: signer for index, signer in found.items() if signer is not None}
-        return self._validators
+        with self.read() as state:
+            committee = reading.parameters_in_force(state).committee
+        if self._validators is None or self._validators[0] != committee:
+            self._validators = committee, self._load_validators(committee)
+        return self._validators[1]
+
+    def _load_validators(self, committee: Sequence[Member]) -> dict[int, BlsSigner]:
+        with disk_errors(self._directory.keys):
+            files = sorted(self._directory.keys.glob("validator-*.key"))
+        keys = [load_key(path, roles=(KeyRole.VALIDATOR,), ledger_id=self.id).bls() for path in files]
+        by_key = {signer.public_key: signer for signer in keys}
+        found = {index: by_key.get(member.bls_key) for index, member in enumerate(committee)}
+        return {index: signer for index, signer in found.items() if signer is not None}
 
     def complete_round(self, validators: Mapping[int, BlsSigner] | None = None) -> RoundStanding:
         """Bring everything logged under a certified round, as far as ``validators`` suffice.
@@ -343,48 +340,12 @@ class Ledger:
         ``cosigners``: the witnesses to ask; by default the local one, if there is one."""
         writer = self._require_writer()
         now = self._clock() if now_unix_ms is None else now_unix_ms
-        publisher = Publisher(
-            self._directory.public,
-            origin=self.origin,
-            operator=self._require_operator(),
-            ml_dsa=self._ml_dsa,
-        )
         with self.snapshot() as snapshot:
-            publication = publisher.publish(
-                snapshot.log,
-                policy=self._current_policy(snapshot.state),
-                cosigners=self._cosigners if cosigners is None else cosigners,
-                now_unix_ms=now,
+            publication = self._public.publish(
+                snapshot, operator=self._require_operator(), now_unix_ms=now, cosigners=cosigners
             )
         writer.note_witnesses(publication.verified.cosigned_unix_ms, asked_unix_ms=now)
         return publication.note
-
-    def _current_policy(self, state: StateView) -> TrustPolicy:
-        """The policy file, brought up to the committee in force; the witnesses are left alone."""
-        policy = self.policy()
-        committee = committee_of(reading.parameters_in_force(state))
-        if policy.committee is None or policy.committee.digest != committee.digest:
-            policy = replace(policy, committee=committee)
-            replace_file(self._directory.policy, policy.serialize())
-            self._validators = None
-        return policy
-
-    def _published(self) -> VerifiedCheckpoint | None:
-        if not is_there(self._directory.public / CHECKPOINT):
-            return None
-        try:
-            return self.policy().verify_checkpoint(self.checkpoint())
-        except PolicyError:
-            # The policy may ask for more witnesses than when this was published.
-            return None
-        except StorageError:
-            raise
-        except CreditLedgerError as error:
-            raise IntegrityError(
-                f"the published checkpoint does not meet the policy: {error}",
-                expected=error.expected,
-                found=error.found,
-            ) from error
 
     def _require_writer(self) -> Writer:
         if self._writer is None:

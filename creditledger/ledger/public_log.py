@@ -1,0 +1,98 @@
+"""The published side of an open ledger: its policy, its checkpoint, and who cosigns.
+
+Source: specs/ledger.md §6."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from creditledger.credits import reading
+from creditledger.credits.fold import committee_of
+from creditledger.credits.state import StateView
+from creditledger.errors import CreditLedgerError, IntegrityError, PolicyError, StorageError
+from creditledger.ledger.directory import LedgerDirectory, is_there, read_file, replace_file
+from creditledger.ledger.local_witness import Cosigner
+from creditledger.ledger.publish import CHECKPOINT, Publication, Publisher
+from creditledger.transparency.cosignature import MlDsaCosignatureSigner
+from creditledger.transparency.keys import Ed25519Signer
+from creditledger.transparency.note import NOTE_SIZE_MAX
+from creditledger.transparency.trust_policy import POLICY_SIZE_MAX, TrustPolicy, VerifiedCheckpoint
+
+if TYPE_CHECKING:
+    from creditledger.ledger.ledger import Snapshot
+
+
+class PublicLog:
+    """What readers of one ledger see, and how it is brought up to date."""
+
+    __slots__ = ("_cosigners", "_directory", "_ml_dsa", "_origin")
+
+    def __init__(
+        self,
+        directory: LedgerDirectory,
+        *,
+        origin: str,
+        ml_dsa: MlDsaCosignatureSigner | None = None,
+        cosigners: Sequence[Cosigner] = (),
+    ) -> None:
+        """``ml_dsa``: the log's second key. ``cosigners``: the witnesses that are asked."""
+        self._directory = directory
+        self._origin = origin
+        self._ml_dsa = ml_dsa
+        self._cosigners = tuple(cosigners)
+
+    def policy(self) -> TrustPolicy:
+        """What readers are told to trust. Raises StorageError, MalformedRecordError."""
+        return TrustPolicy.parse(read_file(self._directory.policy, what="policy", most=POLICY_SIZE_MAX))
+
+    def checkpoint(self) -> bytes:
+        """The note of the last published checkpoint. Raises StorageError if there is none."""
+        return read_file(self._directory.public / CHECKPOINT, what="checkpoint", most=NOTE_SIZE_MAX)
+
+    def verified(self) -> VerifiedCheckpoint | None:
+        """The published checkpoint as the policy has it; None where there is none that reaches its quorum.
+
+        Raises IntegrityError for one that is not the log's, StorageError."""
+        if not is_there(self._directory.public / CHECKPOINT):
+            return None
+        try:
+            return self.policy().verify_checkpoint(self.checkpoint())
+        except PolicyError:
+            # The policy may ask for more witnesses than when this was published.
+            return None
+        except StorageError:
+            raise
+        except CreditLedgerError as error:
+            raise IntegrityError(
+                f"the published checkpoint does not meet the policy: {error}",
+                expected=error.expected,
+                found=error.found,
+            ) from error
+
+    def publish(
+        self,
+        snapshot: "Snapshot",
+        *,
+        operator: Ed25519Signer,
+        now_unix_ms: int,
+        cosigners: Sequence[Cosigner] | None = None,
+    ) -> Publication:
+        """Publish all of ``snapshot``, cosigned as the policy asks: see `Publisher.publish`."""
+        publisher = Publisher(
+            self._directory.public, origin=self._origin, operator=operator, ml_dsa=self._ml_dsa
+        )
+        return publisher.publish(
+            snapshot.log,
+            policy=self._current_policy(snapshot.state),
+            cosigners=self._cosigners if cosigners is None else cosigners,
+            now_unix_ms=now_unix_ms,
+        )
+
+    def _current_policy(self, state: StateView) -> TrustPolicy:
+        """The policy file, brought up to the committee in force; the witnesses are left alone."""
+        policy = self.policy()
+        committee = committee_of(reading.parameters_in_force(state))
+        if policy.committee is None or policy.committee.digest != committee.digest:
+            policy = replace(policy, committee=committee)
+            replace_file(self._directory.policy, policy.serialize())
+        return policy
