@@ -15,7 +15,15 @@ from creditledger.cli.output import emit, note
 from creditledger.errors import StorageError
 
 PACKAGES: Final = ("cryptography", "py-ecc", "msgpack", "lmdb", "numpy", "click", "rich")
-EXTRAS: Final = {"py-arkworks-bls12381": "native", "gguf": "demo", "tokenizers": "demo", "torch": "torch"}
+EXTRAS: Final = {
+    "py-arkworks-bls12381": "native",
+    "gguf": "demo",
+    "tokenizers": "demo",
+    "torch": "torch",
+    "starlette": "service",
+    "uvicorn": "service",
+    "httpx2": "service",
+}
 
 
 @click.command()

@@ -38,6 +38,7 @@ VERBS: Final = {
     "transfer": "spending",
     "run": "queues",
     "validate": "validators",
+    "witness": "witness",
     "compare": "kernels",
     "parameters": "parameters",
     "doctor": "doctor",

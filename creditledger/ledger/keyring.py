@@ -38,9 +38,15 @@ class KeyRole(StrEnum):
     VALIDATOR = "validator"
     LOG = "log"
     """The log's second key, which signs its checkpoints with ML-DSA-44."""
+    COSIGNER = "cosigner"
+    """A witness's second key, which cosigns with ML-DSA-44."""
 
 
-_OTHER_SECRETS: Final[Mapping[KeyRole, str]] = {KeyRole.VALIDATOR: "bls", KeyRole.LOG: "ml_dsa_44"}
+_ML_DSA: Final = frozenset({KeyRole.LOG, KeyRole.COSIGNER})
+_OTHER_SECRETS: Final[Mapping[KeyRole, str]] = {
+    KeyRole.VALIDATOR: "bls",
+    **dict.fromkeys(_ML_DSA, "ml_dsa_44"),
+}
 """What the secret of a role is called in its file, where it is no Ed25519 seed."""
 
 
@@ -50,7 +56,7 @@ class KeyFile:
 
     role: KeyRole
     secret: bytes
-    """32 bytes: an Ed25519 seed, a validator's BLS secret, or the log's ML-DSA-44 seed."""
+    """32 bytes: an Ed25519 seed, a validator's BLS secret, or an ML-DSA-44 seed."""
     audit_secret: bytes = b""
     """A validator's X25519 secret, 32 bytes; else empty."""
     ledger_id: bytes | None = None
@@ -72,18 +78,18 @@ class KeyFile:
         return cls(role=role, secret=seed)
 
     def ed25519(self) -> Ed25519Signer:
-        """The signer. Raises RoleError for a validator's key and for the log's second."""
+        """The signer. Raises RoleError for a validator's key and the second of a log or witness."""
         if self.role in _OTHER_SECRETS:
             raise RoleError(
                 f"a {self.role} key is of another kind", expected="an Ed25519 key", found=self.role
             )
         return Ed25519Signer(self.secret)
 
-    def ml_dsa(self, origin: str) -> MlDsaCosignatureSigner:
-        """The signer of the log called ``origin``. Raises RoleError for any other key."""
-        if self.role is not KeyRole.LOG:
-            raise RoleError("not a log's ML-DSA-44 key", expected=KeyRole.LOG, found=self.role)
-        return MlDsaCosignatureSigner(origin, self.secret)
+    def ml_dsa(self, name: str) -> MlDsaCosignatureSigner:
+        """The signer of the log (by its origin) or witness called ``name``. Else raises RoleError."""
+        if self.role not in _ML_DSA:
+            raise RoleError("not an ML-DSA-44 key", expected=", ".join(sorted(_ML_DSA)), found=self.role)
+        return MlDsaCosignatureSigner(name, self.secret)
 
     def bls(self) -> BlsSigner:
         """The validator's signer. Raises RoleError for any other key."""
@@ -101,7 +107,7 @@ class KeyFile:
 
     def public(self) -> "PublicKeyFile":
         """What others may know of it. For a validator this proves possession, which takes a second."""
-        if self.role is KeyRole.LOG:
+        if self.role in _ML_DSA:
             return PublicKeyFile(role=self.role, public=self.ml_dsa("log").vkey.public_key)
         if self.role is not KeyRole.VALIDATOR:
             return PublicKeyFile(role=self.role, public=self.ed25519().public_key)
@@ -148,7 +154,7 @@ class PublicKeyFile:
 
     role: KeyRole
     public: bytes
-    """32 bytes Ed25519, 48 bytes BLS for a validator, 1,312 bytes ML-DSA-44 for a log."""
+    """32 bytes Ed25519, 48 bytes BLS for a validator, 1,312 bytes ML-DSA-44 for a log or cosigner."""
     proof_of_possession: bytes = b""
     """A validator's: 96 bytes."""
     audit_key: bytes = b""
@@ -171,7 +177,7 @@ class PublicKeyFile:
         role = _role(fields)
         if role is not KeyRole.VALIDATOR:
             _require_names(fields, {"creditledger_public_key", "role", "public"})
-            size = ML_DSA_44_PUBLIC_KEY_SIZE if role is KeyRole.LOG else 32
+            size = ML_DSA_44_PUBLIC_KEY_SIZE if role in _ML_DSA else 32
             return cls(role=role, public=_hex(fields, "public", size))
         _require_names(
             fields, {"creditledger_public_key", "role", "public", "proof_of_possession", "audit_key"}

@@ -38,10 +38,12 @@ class WitnessFile:
     def get(self, origin: str, /) -> Checkpoint | None:
         return self._read().get(origin)
 
-    def put(self, origin: str, /, *, expected: Checkpoint | None, new: Checkpoint) -> None:
+    def put(self, origin: str, /, *, expected: Checkpoint | None, new: Checkpoint, note: bytes = b"") -> None:
         latest = self._read()
         if latest.get(origin) != expected:
             raise ConflictError("witness state was changed by somebody else", found=origin)
+        if new == expected:
+            return
         latest[origin] = new
         rows: list[canonical.Value] = [
             [name.encode(), seen.size, seen.root] for name, seen in sorted(latest.items())
@@ -80,7 +82,11 @@ class LocalWitness:
 
     def cosign(self, request: AddCheckpoint, *, log_key: VerifierKey, now_unix_ms: int) -> bytes:
         return self._witness.add_checkpoint(
-            request.old_size, request.proof, request.note, log_vkey=log_key, now_unix_s=now_unix_ms // 1_000
+            request.old_size,
+            request.proof,
+            request.note,
+            log_vkeys=[log_key],
+            now_unix_s=now_unix_ms // 1_000,
         )
 
 

@@ -3,7 +3,7 @@
 Source: specs/log.md §9, after C2SP tlog-witness."""
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -20,7 +20,15 @@ from creditledger.transparency.cosignature import (
     note_verifier,
 )
 from creditledger.transparency.merkle import EMPTY_ROOT, HASH_SIZE, verify_consistency
-from creditledger.transparency.note import NOTE_SIZE_MAX, VerifierKey, decode_base64, open_note
+from creditledger.transparency.note import (
+    NOTE_SIZE_MAX,
+    Note,
+    NoteSignature,
+    VerifiedSignature,
+    VerifierKey,
+    decode_base64,
+    open_note,
+)
 
 PROOF_SIZE_MAX: Final = 63
 
@@ -43,9 +51,10 @@ class WitnessState(Protocol):
     def get(self, origin: str, /) -> Checkpoint | None:
         """What was last put for ``origin``, or None."""
 
-    def put(self, origin: str, /, *, expected: Checkpoint | None, new: Checkpoint) -> None:
-        """Swap atomically; on return ``new`` survives power loss.
+    def put(self, origin: str, /, *, expected: Checkpoint | None, new: Checkpoint, note: bytes) -> None:
+        """Swap atomically; on return ``new`` survives power loss. ``new`` may be ``expected`` itself.
 
+        ``note``: ``new`` with the lines of log and witness, for whoever shows it to others.
         Raises ConflictError if the state is not ``expected``: somebody was faster."""
 
 
@@ -60,7 +69,7 @@ class MemoryWitnessState:
     def get(self, origin: str, /) -> Checkpoint | None:
         return self.latest.get(origin)
 
-    def put(self, origin: str, /, *, expected: Checkpoint | None, new: Checkpoint) -> None:
+    def put(self, origin: str, /, *, expected: Checkpoint | None, new: Checkpoint, note: bytes) -> None:
         if self.latest.get(origin) != expected:
             raise ConflictError("witness state was changed by somebody else", found=origin)
         self.latest[origin] = new
@@ -69,15 +78,23 @@ class MemoryWitnessState:
 class Witness:
     """The rules of one witness over an injected state."""
 
-    __slots__ = ("_signer", "_state")
+    __slots__ = ("_signers", "_state")
 
-    def __init__(self, signer: CosignatureSigner | MlDsaCosignatureSigner, state: WitnessState) -> None:
-        self._signer = signer
+    def __init__(
+        self,
+        signer: CosignatureSigner | MlDsaCosignatureSigner,
+        state: WitnessState,
+        *,
+        second: MlDsaCosignatureSigner | None = None,
+    ) -> None:
+        """``second``: another key of the same witness, which signs what ``signer`` signs."""
+        self._signers = (signer,) if second is None else (signer, second)
         self._state = state
 
     @property
     def vkey(self) -> VerifierKey:
-        return self._signer.vkey
+        """The first key's."""
+        return self._signers[0].vkey
 
     def add_checkpoint(
         self,
@@ -85,28 +102,28 @@ class Witness:
         proof: Sequence[bytes],
         note: bytes,
         *,
-        log_vkey: VerifierKey,
+        log_vkeys: Sequence[VerifierKey],
         now_unix_s: int,
         origin: str | None = None,
     ) -> bytes:
-        """The cosignature line (with its LF) for the checkpoint in ``note``.
+        """The cosignature lines (each with its LF) for the checkpoint in ``note``, one per key.
 
-        ``proof``: 32-byte hashes from ``old_size`` to the checkpoint's size. ``log_vkey`` is the
-        key this witness trusts for the log; its name is the log's origin unless ``origin`` says
-        another. Repeating the last checkpoint is a success. Refuses with SignatureError,
-        MalformedRecordError (not a checkpoint, or ``old_size`` above its size), StaleSizeError
-        (with the stored size) or ConsistencyProofError, leaving the state as it was.
-        Source: specs/log.md §9."""
-        text, _ = open_note(note, [note_verifier(log_vkey)])
+        ``proof``: 32-byte hashes from ``old_size`` to the checkpoint's size. ``log_vkeys`` are the
+        keys this witness trusts for the log, of which one must have signed; a key's name is the
+        log's origin unless ``origin`` says another. Repeating the last checkpoint is a success.
+        Refuses with SignatureError, MalformedRecordError (not a checkpoint, or ``old_size`` above
+        its size), StaleSizeError (with the stored size), ConsistencyProofError, or ConflictError
+        when somebody was faster, leaving the state as it was. Source: specs/log.md §9."""
+        text, by_log = open_note(note, [note_verifier(vkey) for vkey in log_vkeys])
         checkpoint = parse_checkpoint(text)
-        _require_origin(checkpoint, log_vkey.name if origin is None else origin)
+        _require_origin(checkpoint, {line.vkey.name for line in by_log} if origin is None else {origin})
         stored = self._state.get(checkpoint.origin)
         _require_continuation(old_size, proof, checkpoint, stored)
-        cosignature = self._signer.cosign(text, timestamp=now_unix_s)
+        lines = tuple(signer.cosign(text, timestamp=now_unix_s) for signer in self._signers)
+        kept = Note(text=text, signatures=(*_once_per_key(by_log), *lines)).encode()
         # State before answer: a lost answer is asked for again, a lost state signs a second history.
-        if checkpoint != stored:
-            self._state.put(checkpoint.origin, expected=stored, new=checkpoint)
-        return cosignature.line
+        self._state.put(checkpoint.origin, expected=stored, new=checkpoint, note=kept)
+        return b"".join(signature.line for signature in lines)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,11 +154,17 @@ def parse_add_checkpoint(body: bytes) -> AddCheckpoint:
     return AddCheckpoint(old_size=parse_decimal(lines[0][4:]), proof=proof, note=note)
 
 
-def _require_origin(checkpoint: Checkpoint, origin: str) -> None:
-    if checkpoint.origin != origin:
+def _once_per_key(signatures: Sequence[VerifiedSignature]) -> list[NoteSignature]:
+    """The lines that were verified, each key's first."""
+    first = {signature.vkey: signature.body for signature in reversed(signatures)}
+    return [NoteSignature(name=vkey.name, key_id=vkey.key_id, body=body) for vkey, body in first.items()]
+
+
+def _require_origin(checkpoint: Checkpoint, origins: Set[str]) -> None:
+    if checkpoint.origin not in origins:
         raise SignatureError(
             "checkpoint is signed by the key of another log",
-            expected=origin,
+            expected=", ".join(sorted(origins)),
             found=checkpoint.origin,
         )
 

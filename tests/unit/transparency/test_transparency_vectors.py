@@ -249,7 +249,7 @@ def test_add_checkpoint() -> None:
         request.old_size,
         request.proof,
         request.note,
-        log_vkey=parse_verifier_key(case["log_vkey"]),
+        log_vkeys=[parse_verifier_key(case["log_vkey"])],
         now_unix_s=case["now_unix_s"],
     )
     assert line == case["answer"].encode()

@@ -55,7 +55,7 @@ def note(size: int, leaves: list[bytes] = LEAVES) -> bytes:
 
 def add(witness: Witness, old: int, new: int, *, leaves: list[bytes] = LEAVES, now: int = 1) -> bytes:
     proof = consistency_proof(leaves, old, new)
-    return witness.add_checkpoint(old, proof, note(new, leaves), log_vkey=LOG.vkey, now_unix_s=now)
+    return witness.add_checkpoint(old, proof, note(new, leaves), log_vkeys=[LOG.vkey], now_unix_s=now)
 
 
 def at_size(size: int) -> tuple[Witness, MemoryWitnessState]:
@@ -124,10 +124,10 @@ def test_wrong_proofs_are_refused() -> None:
     good = consistency_proof(LEAVES, 7, 12)
     for proof in ([], good[:-1], [*good, bytes(32)], good[::-1], [bytes(32)] * 64):
         with pytest.raises(ConsistencyProofError):
-            witness.add_checkpoint(7, proof, note(12), log_vkey=LOG.vkey, now_unix_s=1)
+            witness.add_checkpoint(7, proof, note(12), log_vkeys=[LOG.vkey], now_unix_s=1)
     fresh, _ = at_size(0)
     with pytest.raises(ConsistencyProofError):
-        fresh.add_checkpoint(0, [bytes(32)], note(5), log_vkey=LOG.vkey, now_unix_s=1)
+        fresh.add_checkpoint(0, [bytes(32)], note(5), log_vkeys=[LOG.vkey], now_unix_s=1)
     assert state.latest == {ORIGIN: head(7)}
 
 
@@ -135,7 +135,7 @@ def test_an_empty_log_with_a_root_is_refused() -> None:
     witness, state = at_size(0)
     signed = sign_checkpoint(Checkpoint(origin=ORIGIN, size=0, root=bytes(32)), [LOG])
     with pytest.raises(ConsistencyProofError):
-        witness.add_checkpoint(0, [], signed, log_vkey=LOG.vkey, now_unix_s=1)
+        witness.add_checkpoint(0, [], signed, log_vkeys=[LOG.vkey], now_unix_s=1)
     assert state.latest == {}
 
 
@@ -143,17 +143,17 @@ def test_an_empty_log_with_a_root_is_refused() -> None:
 def test_an_old_size_above_the_new_one_is_malformed(old: int) -> None:
     witness, _ = at_size(7)
     with pytest.raises(MalformedRecordError):
-        witness.add_checkpoint(old, [], note(7), log_vkey=LOG.vkey, now_unix_s=1)
+        witness.add_checkpoint(old, [], note(7), log_vkeys=[LOG.vkey], now_unix_s=1)
 
 
 def test_only_the_logs_own_key_and_origin_count() -> None:
     witness, state = at_size(0)
     stranger = Ed25519NoteSigner(ORIGIN, Ed25519Signer(b"\x09" * 32))
     with pytest.raises(SignatureError):
-        witness.add_checkpoint(0, [], sign_checkpoint(head(3), [stranger]), log_vkey=LOG.vkey, now_unix_s=1)
+        witness.add_checkpoint(0, [], sign_checkpoint(head(3), [stranger]), log_vkeys=[LOG.vkey], now_unix_s=1)
     other = Checkpoint(origin="example.org/other", size=3, root=bytes(32))
     with pytest.raises(SignatureError, match="another log"):
-        witness.add_checkpoint(0, [], sign_checkpoint(other, [LOG]), log_vkey=LOG.vkey, now_unix_s=1)
+        witness.add_checkpoint(0, [], sign_checkpoint(other, [LOG]), log_vkeys=[LOG.vkey], now_unix_s=1)
     assert state.latest == {}
 
 
@@ -161,7 +161,7 @@ def test_nothing_is_answered_unless_it_was_kept() -> None:
     """State before answer; and of two callers at once, one is refused."""
 
     class Full(MemoryWitnessState):
-        def put(self, origin: str, /, *, expected: Checkpoint | None, new: Checkpoint) -> None:
+        def put(self, origin: str, /, *, expected: Checkpoint | None, new: Checkpoint, note: bytes) -> None:
             raise StorageError("no space")
 
     with pytest.raises(StorageError):
@@ -238,7 +238,7 @@ def test_published_request_sequences(vectors: Path, file: str) -> None:
                 body.old_size,
                 body.proof,
                 body.note,
-                log_vkey=vkey,
+                log_vkeys=[vkey],
                 origin=log["origin"],
                 now_unix_s=1,
             )
@@ -257,8 +257,8 @@ def test_published_consistency_proof_of_a_witness(vectors: Path) -> None:
     vkey = parse_verifier_key(published["log_vkey"])
     witness = Witness(SIGNER, MemoryWitnessState())
     old, new = notes["monkeys 5"]["note"].encode(), notes["monkeys 8"]["note"].encode()
-    witness.add_checkpoint(0, [], old, log_vkey=vkey, now_unix_s=1)
+    witness.add_checkpoint(0, [], old, log_vkeys=[vkey], now_unix_s=1)
     proof = list(map(bytes.fromhex, published["proof_hex"]))
     with pytest.raises(ConsistencyProofError):
-        witness.add_checkpoint(5, proof[::-1], new, log_vkey=vkey, now_unix_s=2)
-    witness.add_checkpoint(5, proof, new, log_vkey=vkey, now_unix_s=2)
+        witness.add_checkpoint(5, proof[::-1], new, log_vkeys=[vkey], now_unix_s=2)
+    witness.add_checkpoint(5, proof, new, log_vkeys=[vkey], now_unix_s=2)

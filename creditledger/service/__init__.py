@@ -1,0 +1,1 @@
+"""The edge: what the network reaches, and how the network is reached."""

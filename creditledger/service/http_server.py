@@ -1,0 +1,115 @@
+"""One HTTP server in this process, until it is told to stop. Home of uvicorn. Source: specs/log.md §9."""
+
+import asyncio
+import errno
+import socket
+from collections.abc import Callable
+from typing import Any, Final
+
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from creditledger.errors import BusyError, MalformedRecordError, StorageError
+
+CONNECTIONS_MAX: Final = 256
+"""Above it a connection is told 503."""
+CONNECTION_SECONDS: Final = 60.0
+"""No connection lasts longer: whoever sends nothing, or a byte now and then, gives up their place."""
+STOP_SECONDS: Final = 5
+BACKLOG: Final = 128
+
+
+def listening_socket(host: str, port: int) -> socket.socket:
+    """A socket that listens on ``host`` and ``port`` (0: any free one).
+
+    Raises BusyError if the address is in use, MalformedRecordError if it is none of this machine's,
+    StorageError if the system does not let us."""
+    where = f"{host}:{port}"
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+    except (socket.gaierror, UnicodeError) as error:
+        raise MalformedRecordError("no such address", expected="HOST:PORT", found=ascii(where)) from error
+    opened = socket.socket(family, kind, protocol)
+    try:
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        opened.bind(address)
+        opened.listen(BACKLOG)
+    except OSError as error:
+        opened.close()
+        raise _bind_error(error, where) from error
+    return opened
+
+
+def address_of(listening: socket.socket) -> str:
+    """``host:port`` as a URL has it."""
+    host, port = listening.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+class HttpServer(uvicorn.Server):
+    """Serves an ASGI application on one socket; SIGTERM and SIGINT end it when what is asked is answered.
+
+    `run` in the main thread; afterwards the signal is raised again, for whoever handles it there."""
+
+    def __init__(
+        self,
+        app: Any,
+        *,
+        on_ready: Callable[[], None],
+        connection_seconds: float = CONNECTION_SECONDS,
+        connections_max: int = CONNECTIONS_MAX,
+    ) -> None:
+        """``on_ready`` is called once, when requests are answered and signals heard."""
+
+        class Mortal(H11Protocol):
+            """A connection that ends after its time, though not amid an answer."""
+
+            def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+                super().connection_made(transport)
+                self._end = self.loop.call_later(connection_seconds, self.shutdown)
+
+            def connection_lost(self, exc: Exception | None) -> None:
+                self._end.cancel()
+                super().connection_lost(exc)
+
+        super().__init__(
+            uvicorn.Config(
+                app,
+                http=Mortal,
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                log_level="error",
+                access_log=False,
+                server_header=False,
+                proxy_headers=False,
+                limit_concurrency=connections_max,
+                timeout_graceful_shutdown=STOP_SECONDS,
+            )
+        )
+        self._on_ready = on_ready
+
+    def serve_on(self, listening: socket.socket) -> None:
+        """Serve until stopped, then close the socket."""
+        with listening:
+            self.run(sockets=[listening])
+
+    def stop(self) -> None:
+        """End once what is asked is answered. From any thread."""
+        self.should_exit = True
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """See `uvicorn.Server.startup`."""
+        await super().startup(sockets)
+        if self.started:
+            self._on_ready()
+
+
+def _bind_error(error: OSError, where: str) -> Exception:
+    if error.errno == errno.EADDRINUSE:
+        return BusyError("the address is in use", expected="a free one", found=where)
+    if error.errno == errno.EADDRNOTAVAIL:
+        return MalformedRecordError("not an address of this machine", expected="HOST:PORT", found=where)
+    return StorageError(f"cannot listen: {error.strerror}", found=where)
