@@ -154,6 +154,10 @@ def _checkpoint(ledger: "Ledger", note: bytes) -> dict[str, Any]:
         "cosigned_unix_ms": verified.cosigned_unix_ms,
         "certified_round": None if certified is None else certified.round.number,
         "certified_size": None if certified is None else certified.round.log_size,
+        "witnesses": [
+            {"name": reply.name, "status": reply.status, "reason": str(reply.error) if reply.error else ""}
+            for reply in ledger.witness_replies
+        ],
         "note": note.decode(),
     }
 

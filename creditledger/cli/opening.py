@@ -5,10 +5,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import click
+
 from creditledger.errors import UnknownIdError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from creditledger.credits.state import StateView
+    from creditledger.ledger.cosigning import Cosigner
     from creditledger.ledger.keyring import KeyFile
     from creditledger.ledger.ledger import Ledger
 
@@ -27,8 +32,30 @@ def writing(path: Path) -> "Iterator[Ledger]":
     """The ledger in a directory, to write. Waits ten seconds for another writer, then BusyError."""
     from creditledger.redemption.ledger_access import LedgerAccess
 
-    with LedgerAccess(path).writing() as ledger:
+    with LedgerAccess(path, cosigners=cosigners_for(path)).writing() as ledger:
         yield ledger
+
+
+def cosigners_for(path: Path) -> "Sequence[Cosigner]":
+    """The witnesses with a URL in the policy of the ledger in a directory.
+
+    Raises StorageError, MalformedRecordError; UsageError where the extra ``service`` is missing."""
+    from creditledger.ledger.directory import LedgerDirectory
+    from creditledger.transparency.trust_policy import TrustPolicy
+
+    directory = LedgerDirectory(path)
+    if not directory.store.exists():
+        return ()
+    policy = TrustPolicy.load(directory.policy)
+    if not any(witness.url for witness in policy.witnesses):
+        return ()
+    try:
+        from creditledger.service.witness_client import cosigners_of
+    except ImportError as error:
+        raise click.UsageError(
+            "the policy's witnesses are on the network: pip install 'creditledger[service]'"
+        ) from error
+    return cosigners_of(policy)
 
 
 def is_writable(path: Path) -> bool:

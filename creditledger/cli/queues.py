@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from creditledger.cli.opening import writing
+from creditledger.cli.opening import cosigners_for, writing
 from creditledger.cli.options import INPUT_FILE, json_option, key_file, ledger_argument, read_start
 from creditledger.cli.output import emit
 from creditledger.cli.rounds import complete
@@ -60,7 +60,14 @@ def run(
     if key.public_key != hold.queue:
         raise RoleError("voucher is for another queue", expected=key.public_key.hex(), found=hold.queue.hex())
     folder = directory.path / "queues" / hold.queue.hex()
-    with LocalQueue(folder, ledger=ledger, key=key, policy=policy, slots=slots or hold.gpus) as opened:
+    with LocalQueue(
+        folder,
+        ledger=ledger,
+        key=key,
+        policy=policy,
+        slots=slots or hold.gpus,
+        cosigners=cosigners_for(ledger),
+    ) as opened:
         outcome = opened.run(encoded, command)
     if not outcome.settled:
         raise BusyError(f"the job ran, but the ledger could not be told: {outcome.problem}")

@@ -18,17 +18,18 @@ from creditledger.credits.fold import (
 from creditledger.credits.state import StateView
 from creditledger.errors import CreditLedgerError, RoleError, StorageError
 from creditledger.ledger import rounds
-from creditledger.ledger.clock import Clock, system_clock
+from creditledger.ledger.clock import Clock, steady_clock, system_clock
+from creditledger.ledger.cosigning import Cosigner, Reply
 from creditledger.ledger.directory import (
     LedgerDirectory,
     WriterLock,
     disk_errors,
     is_there,
 )
-from creditledger.ledger.head import HeadFile, require_not_rolled_back
+from creditledger.ledger.head import HeadFile, log_key, require_not_rolled_back
 from creditledger.ledger.keyring import KeyRole, ed25519_in, load_key, ml_dsa_in
 from creditledger.ledger.lmdb_store import LmdbStore
-from creditledger.ledger.local_witness import Cosigner, LocalWitness
+from creditledger.ledger.local_witness import LocalWitness
 from creditledger.ledger.public_log import PublicLog
 from creditledger.ledger.rounds import RoundStanding
 from creditledger.ledger.stored_log import StoredLog, state_of
@@ -70,8 +71,8 @@ class Ledger:
         genesis: Genesis,
         *,
         operator: Ed25519Signer | None,
-        witness: Ed25519Signer | None,
         ml_dsa: MlDsaCosignatureSigner | None,
+        cosigners: Sequence[Cosigner],
         clock: Clock,
         verifier: SignatureVerifier,
         lock: WriterLock | None,
@@ -87,7 +88,6 @@ class Ledger:
         self.genesis = genesis
         self.id: bytes = genesis.ledger_id
         head = HeadFile(directory.head, origin=self.origin, operator=self.genesis.operator)
-        cosigners = [] if witness is None else [LocalWitness(directory.witness, witness)]
         self._public = PublicLog(directory, origin=self.origin, ml_dsa=ml_dsa, cosigners=cosigners)
         self._writer: Writer | None = None
         if lock is None:
@@ -113,6 +113,7 @@ class Ledger:
             operator=operator,
             verifier=verifier,
             clock=clock,
+            ask_witnesses=self._ask_witnesses if self._public.asks_witnesses else None,
         )
         self._writer.note_witnesses(None if published is None else published.cosigned_unix_ms)
 
@@ -150,13 +151,17 @@ class Ledger:
         operator: Ed25519Signer | None = None,
         witness: Ed25519Signer | None = None,
         ml_dsa: MlDsaCosignatureSigner | None = None,
+        cosigners: Sequence[Cosigner] = (),
         read_only: bool = False,
         clock: Clock = system_clock,
+        witness_clock: Clock | None = None,
         verifier: SignatureVerifier | None = None,
     ) -> Self:
         """The ledger in a directory, for writing unless ``read_only``.
 
-        Keys that are not handed in are looked for in its ``keys`` folder. Raises StorageError if
+        Keys that are not handed in are looked for in its ``keys`` folder. ``cosigners``: witnesses to ask
+        beside the local one. ``witness_clock``: the local witness's; by default ``clock``, or for the
+        machine's own clock one that does not jump with it. Raises StorageError if
         there is none, BusyError if another writer has it, RollbackError if it is older than its
         head, RoleError without the operator's key."""
         directory = LedgerDirectory(Path(path))
@@ -174,13 +179,18 @@ class Ledger:
                 operator = operator or ed25519_in(directory.keys / OPERATOR_KEY, KeyRole.OPERATOR, genesis)
                 witness = witness or ed25519_in(directory.keys / WITNESS_KEY, KeyRole.WITNESS, genesis)
                 ml_dsa = ml_dsa or ml_dsa_in(directory.keys / LOG_KEY, genesis)
+            if witness is not None:
+                own_time = witness_clock or (steady_clock() if clock is system_clock else clock)
+                vkey = log_key(genesis.origin, genesis.operator)
+                local = LocalWitness(directory.witness, witness, log_vkeys=[vkey], clock=own_time)
+                cosigners = [local, *cosigners]
             return cls(
                 directory,
                 store,
                 genesis,
                 operator=operator,
-                witness=witness,
                 ml_dsa=ml_dsa,
+                cosigners=cosigners,
                 clock=clock,
                 verifier=verifier or TransparencyVerifier(),
                 lock=lock,
@@ -332,20 +342,24 @@ class Ledger:
         certifying put pending records into effect, a second round certifies that too."""
         return rounds.complete_round(self, validators, clock=self._clock)
 
-    def publish(
-        self, now_unix_ms: int | None = None, *, cosigners: Sequence[Cosigner] | None = None
-    ) -> bytes:
-        """Publish all that is logged; the cosigned checkpoint's note: see `Publisher.publish`.
-
-        ``cosigners``: the witnesses to ask; by default the local one, if there is one."""
+    def publish(self) -> bytes:
+        """Publish all that is logged; the cosigned checkpoint's note: see `Publisher.publish`."""
         writer = self._require_writer()
-        now = self._clock() if now_unix_ms is None else now_unix_ms
         with self.snapshot() as snapshot:
             publication = self._public.publish(
-                snapshot, operator=self._require_operator(), now_unix_ms=now, cosigners=cosigners
+                snapshot, operator=self._require_operator(), now_unix_ms=self._clock()
             )
-        writer.note_witnesses(publication.verified.cosigned_unix_ms, asked_unix_ms=now)
+        writer.note_witnesses(publication.verified.cosigned_unix_ms)
         return publication.note
+
+    @property
+    def witness_replies(self) -> tuple[Reply, ...]:
+        """What became of asking each witness when this last published."""
+        return self._public.replies
+
+    def _ask_witnesses(self) -> None:
+        # The witnesses date what they cosign: publishing is how one asks them for the time.
+        self.publish()
 
     def _require_writer(self) -> Writer:
         if self._writer is None:

@@ -1,11 +1,12 @@
-"""A witness kept beside the log it watches, and what the publisher asks of any witness.
+"""A witness kept beside the log it watches. Source: specs/ledger.md §6."""
 
-Source: specs/ledger.md §6."""
-
+import threading
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
 from creditledger.errors import ConflictError, IntegrityError, MalformedRecordError
+from creditledger.ledger.clock import Clock
 from creditledger.ledger.directory import is_there, read_file, replace_file
 from creditledger.records import canonical
 from creditledger.transparency.checkpoint import Checkpoint
@@ -15,16 +16,6 @@ from creditledger.transparency.note import VerifierKey
 from creditledger.transparency.witness import AddCheckpoint, Witness
 
 LOCAL_WITNESS: Final = "local"
-
-
-class Cosigner(Protocol):
-    """A witness as the publisher sees it, near or far."""
-
-    def size(self, origin: str) -> int:
-        """The size it last cosigned for ``origin``; 0 if none. Raises BusyError if it is away."""
-
-    def cosign(self, request: AddCheckpoint, *, log_key: VerifierKey, now_unix_ms: int) -> bytes:
-        """Its signature line with LF. Raises VerificationError, ConflictError or BusyError."""
 
 
 class WitnessFile:
@@ -61,33 +52,41 @@ class WitnessFile:
 
 
 class LocalWitness:
-    """A `Cosigner` in this process, whose state is in the ledger's directory.
+    """A `Cosigner` in this process, whose state is in the ledger's directory. Safe under threads.
 
     It catches a log that contradicts its own past here; other people trust witnesses of their own."""
 
-    __slots__ = ("_state", "_witness")
+    __slots__ = ("_clock", "_log_vkeys", "_turn", "_witness")
 
-    def __init__(self, path: Path, signer: Ed25519Signer) -> None:
-        self._state = WitnessFile(path)
-        self._witness = Witness(CosignatureSigner(LOCAL_WITNESS, signer), self._state)
+    def __init__(
+        self, path: Path, signer: Ed25519Signer, *, log_vkeys: Sequence[VerifierKey], clock: Clock
+    ) -> None:
+        """``path``: its state. ``log_vkeys``: the log's keys. ``clock``: its own, not the writer's."""
+        self._log_vkeys = tuple(log_vkeys)
+        self._clock = clock
+        self._turn = threading.Lock()
+        self._witness = Witness(CosignatureSigner(LOCAL_WITNESS, signer), WitnessFile(path))
+
+    @property
+    def name(self) -> str:
+        """What policies call it."""
+        return LOCAL_WITNESS
 
     @property
     def vkey(self) -> VerifierKey:
         """The key to name in a policy."""
         return self._witness.vkey
 
-    def size(self, origin: str) -> int:
-        seen = self._state.get(origin)
-        return 0 if seen is None else seen.size
-
-    def cosign(self, request: AddCheckpoint, *, log_key: VerifierKey, now_unix_ms: int) -> bytes:
-        return self._witness.add_checkpoint(
-            request.old_size,
-            request.proof,
-            request.note,
-            log_vkeys=[log_key],
-            now_unix_s=now_unix_ms // 1_000,
-        )
+    def cosign(self, request: AddCheckpoint) -> bytes:
+        """Its line: see `Witness.add_checkpoint`."""
+        with self._turn:
+            return self._witness.add_checkpoint(
+                request.old_size,
+                request.proof,
+                request.note,
+                log_vkeys=self._log_vkeys,
+                now_unix_s=self._clock() // 1_000,
+            )
 
 
 def _parse_row(row: canonical.Value) -> tuple[str, Checkpoint]:

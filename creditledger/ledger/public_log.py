@@ -10,12 +10,14 @@ from creditledger.credits import reading
 from creditledger.credits.fold import committee_of
 from creditledger.credits.state import StateView
 from creditledger.errors import CreditLedgerError, IntegrityError, PolicyError, StorageError
+from creditledger.ledger.cosigning import Cosigner, Reply
 from creditledger.ledger.directory import LedgerDirectory, is_there, read_file, replace_file
-from creditledger.ledger.local_witness import Cosigner
+from creditledger.ledger.partial_tiles import sweep_superseded
 from creditledger.ledger.publish import CHECKPOINT, Publication, Publisher
 from creditledger.transparency.cosignature import MlDsaCosignatureSigner
 from creditledger.transparency.keys import Ed25519Signer
 from creditledger.transparency.note import NOTE_SIZE_MAX
+from creditledger.transparency.quorum import NO_QUORUM
 from creditledger.transparency.trust_policy import POLICY_SIZE_MAX, TrustPolicy, VerifiedCheckpoint
 
 if TYPE_CHECKING:
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 class PublicLog:
     """What readers of one ledger see, and how it is brought up to date."""
 
-    __slots__ = ("_cosigners", "_directory", "_ml_dsa", "_origin")
+    __slots__ = ("_cosigners", "_directory", "_is_swept", "_ml_dsa", "_origin", "replies")
 
     def __init__(
         self,
@@ -40,6 +42,9 @@ class PublicLog:
         self._origin = origin
         self._ml_dsa = ml_dsa
         self._cosigners = tuple(cosigners)
+        self._is_swept = False
+        self.replies: tuple[Reply, ...] = ()
+        """What became of asking each witness for the last publication."""
 
     def policy(self) -> TrustPolicy:
         """What readers are told to trust. Raises StorageError, MalformedRecordError."""
@@ -69,24 +74,27 @@ class PublicLog:
                 found=error.found,
             ) from error
 
-    def publish(
-        self,
-        snapshot: "Snapshot",
-        *,
-        operator: Ed25519Signer,
-        now_unix_ms: int,
-        cosigners: Sequence[Cosigner] | None = None,
-    ) -> Publication:
+    @property
+    def asks_witnesses(self) -> bool:
+        """Whether the policy has a quorum of witnesses, whose word about the time counts."""
+        return self.policy().quorum != NO_QUORUM
+
+    def publish(self, snapshot: "Snapshot", *, operator: Ed25519Signer, now_unix_ms: int) -> Publication:
         """Publish all of ``snapshot``, cosigned as the policy asks: see `Publisher.publish`."""
         publisher = Publisher(
             self._directory.public, origin=self._origin, operator=operator, ml_dsa=self._ml_dsa
         )
-        return publisher.publish(
+        publication = publisher.publish(
             snapshot.log,
             policy=self._current_policy(snapshot.state),
-            cosigners=self._cosigners if cosigners is None else cosigners,
+            cosigners=self._cosigners,
             now_unix_ms=now_unix_ms,
         )
+        self.replies = publication.replies
+        if not self._is_swept:
+            sweep_superseded(self._directory.public, size=publication.verified.checkpoint.size)
+            self._is_swept = True
+        return publication
 
     def _current_policy(self, state: StateView) -> TrustPolicy:
         """The policy file, brought up to the committee in force; the witnesses are left alone."""

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from creditledger.errors import BusyError, IntegrityError, PolicyError, RollbackError, StorageError
+from creditledger.errors import IntegrityError, PolicyError, RollbackError, StorageError
+from creditledger.ledger.cosigning import Cosigner, Reply, collect, quorum_error
 from creditledger.ledger.directory import (
     disk_errors,
     is_there,
@@ -16,7 +17,7 @@ from creditledger.ledger.directory import (
     write_once,
 )
 from creditledger.ledger.head import log_key
-from creditledger.ledger.local_witness import Cosigner
+from creditledger.ledger.partial_tiles import remove_superseded
 from creditledger.ledger.stored_log import StoredLog, body_names
 from creditledger.records.entry import Entry
 from creditledger.transparency.checkpoint import Checkpoint, parse_checkpoint, sign_checkpoint
@@ -24,7 +25,6 @@ from creditledger.transparency.cosignature import MlDsaCosignatureSigner
 from creditledger.transparency.keys import Ed25519Signer
 from creditledger.transparency.merkle import (
     EMPTY_ROOT,
-    prove_consistency,
     root_from_leaf_hashes,
     tree_root,
 )
@@ -39,7 +39,6 @@ from creditledger.transparency.tile import (
     tile_node_reader,
 )
 from creditledger.transparency.trust_policy import TrustPolicy, VerifiedCheckpoint
-from creditledger.transparency.witness import AddCheckpoint
 
 CHECKPOINT = "checkpoint"
 
@@ -55,6 +54,8 @@ class Publication:
 
     note: bytes
     verified: VerifiedCheckpoint
+    replies: tuple[Reply, ...]
+    """What became of asking each witness."""
 
 
 class Publisher:
@@ -82,27 +83,41 @@ class Publisher:
         """Publish all of ``log``, cosigned as ``policy`` asks; again without news it is dated anew.
 
         Raises IntegrityError or RollbackError before anything is signed that contradicts the tree,
-        the last checkpoint or a written file; BusyError when the quorum of witnesses is not reached
-        (the old checkpoint stays); StorageError."""
+        the last checkpoint or a written file; where the quorum of witnesses is not reached BusyError,
+        or what is worse among their replies (the old checkpoint stays); StorageError."""
         published = self.published()
         _require_continuation(log, published)
         # Tiles before checkpoint: a crash in between leaves spare tiles; reversed, a root nobody can
         # prove. Their names are durable before the checkpoint that speaks of them is.
         self._write_files(log, published.size)
+        publication = self._cosigned(log, published.size, policy, cosigners, now_unix_ms)
+        replace_file(self._public / CHECKPOINT, publication.note)
+        remove_superseded(self._public, old_size=published.size, size=log.size)
+        return publication
+
+    def _cosigned(
+        self,
+        log: StoredLog,
+        old_size: int,
+        policy: TrustPolicy,
+        cosigners: Sequence[Cosigner],
+        now_unix_ms: int,
+    ) -> Publication:
         checkpoint = Checkpoint(origin=self._origin, size=log.size, root=log.root)
-        note = sign_checkpoint(checkpoint, [Ed25519NoteSigner(self._origin, self._operator)])
-        lines = [self._cosign(log, note, cosigner, now_unix_ms) for cosigner in cosigners]
+        signed = sign_checkpoint(checkpoint, [Ed25519NoteSigner(self._origin, self._operator)])
+        note = signed
         if self._ml_dsa is not None:
-            lines.append(self._ml_dsa.cosign(checkpoint.text, timestamp=now_unix_ms // 1_000).line)
-        note = add_signatures(note, lines)
+            own = self._ml_dsa.cosign(checkpoint.text, timestamp=now_unix_ms // 1_000)
+            note = add_signatures(signed, [own.line])
+        replies = collect(
+            cosigners, signed, log, old_size=old_size, suffices=lambda lines: _suffices(policy, note, lines)
+        )
+        note = add_signatures(note, [reply.line for reply in replies if reply.line])
         try:
             verified = policy.verify_checkpoint(note)
         except PolicyError as error:
-            raise BusyError(
-                f"the witnesses' quorum is not reached: {error}", expected=error.expected, found=error.found
-            ) from error
-        replace_file(self._public / CHECKPOINT, note)
-        return Publication(note=note, verified=verified)
+            raise quorum_error(error, replies) from error
+        return Publication(note=note, verified=verified, replies=tuple(replies))
 
     def published(self) -> Checkpoint:
         """The last published checkpoint, or the empty log's. Raises IntegrityError if it is not ours."""
@@ -117,17 +132,6 @@ class Publisher:
             raise
         except Exception as error:
             raise IntegrityError("the published checkpoint is not ours", found=str(error)) from error
-
-    def _cosign(self, log: StoredLog, note: bytes, cosigner: Cosigner, now_unix_ms: int) -> bytes:
-        seen = cosigner.size(self._origin)
-        if seen > log.size:
-            raise RollbackError(
-                "a witness has seen a larger log", expected=f"at least {seen} entries", found=str(log.size)
-            )
-        proof = prove_consistency(log.node, first=seen, second=log.size)
-        request = AddCheckpoint(old_size=seen, proof=tuple(proof), note=note)
-        key = log_key(self._origin, self._operator.public_key)
-        return cosigner.cosign(request, log_key=key, now_unix_ms=now_unix_ms)
 
     def _write_files(self, log: StoredLog, old_size: int) -> None:
         touched: set[Path] = set()
@@ -145,6 +149,14 @@ class Publisher:
             if folder == self._public or self._public in folder.parents:
                 with disk_errors(folder):
                     sync_directory(folder)
+
+
+def _suffices(policy: TrustPolicy, note: bytes, lines: Sequence[bytes]) -> bool:
+    try:
+        policy.verify_checkpoint(add_signatures(note, lines))
+    except PolicyError:
+        return False
+    return True
 
 
 def published_files(log: StoredLog, *, old_size: int) -> Iterator[tuple[str, bytes]]:

@@ -2,7 +2,7 @@
 
 import hashlib
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -65,8 +65,10 @@ class Writer:
         operator: Ed25519Signer,
         verifier: SignatureVerifier,
         clock: Clock,
+        ask_witnesses: Callable[[], None] | None = None,
     ) -> None:
-        """Raises RollbackError if the store is older than its head."""
+        """``ask_witnesses`` has a quorum date the log anew and then calls `note_witnesses`, or raises; None
+        where no quorum is asked for. Raises RollbackError if the store is older than its head."""
         self._store = store
         self._head_file = head_file
         self._sealed = sealed
@@ -78,8 +80,10 @@ class Writer:
         self.turn = threading.RLock()
         """Held by whoever writes what depends on what it read."""
         self._failure = ""
-        self._witnessed_unix_ms = 0
-        self._ahead_ms = 0
+        self._ask_witnesses = ask_witnesses
+        self._witnessed_unix_ms: int | None = None
+        with store.read() as view:
+            self._tolerance_ms = in_force(State(state_of(view))).clock_tolerance_ms
         head_file.sync()
         self._head = head_file.read()
         with store.read() as view:
@@ -98,17 +102,37 @@ class Writer:
         with self.turn:
             if self._failure:
                 raise StorageError(f"writer stopped: {self._failure}", expected="a ledger opened anew")
+            self._compare_clocks()
             try:
                 return self._commit(submissions)
             except (StorageError, IntegrityError) as error:
                 self._failure = str(error)
                 raise
 
-    def note_witnesses(self, cosigned_unix_ms: int | None, *, asked_unix_ms: int | None = None) -> None:
-        """Take note of what time the witnesses said it was, and when by our clock they were asked."""
-        self._witnessed_unix_ms = cosigned_unix_ms or 0
-        if cosigned_unix_ms is not None and asked_unix_ms is not None:
-            self._ahead_ms = asked_unix_ms - cosigned_unix_ms
+    def note_witnesses(self, cosigned_unix_ms: int | None) -> None:
+        """Take note of what time a quorum of witnesses last said it was."""
+        self._witnessed_unix_ms = cosigned_unix_ms
+
+    def _compare_clocks(self) -> None:
+        """Ask the witnesses for the time if their last word is older than the pool's tolerance.
+
+        Raises BusyError where they are away, or disagree with this machine's clock."""
+        if self._ask_witnesses is None:
+            return
+        tolerance = self._tolerance_ms
+        # Witnesses date whole seconds.
+        latest = tolerance + 1_000
+        witnessed = self._witnessed_unix_ms
+        if witnessed is None or self._clock() > witnessed + latest:
+            self._ask_witnesses()
+            witnessed = self._witnessed_unix_ms
+        now = self._clock()
+        if witnessed is not None and not witnessed - tolerance <= now <= witnessed + latest:
+            raise BusyError(
+                "this machine's clock and its witnesses disagree",
+                expected=f"{witnessed} to within {tolerance} ms",
+                found=str(now),
+            )
 
     def _commit(self, submissions: Sequence[Submission]) -> list[Outcome]:
         # The order is the promise: sealed sketches, then the commit, then the head, then the answer.
@@ -157,23 +181,15 @@ class Writer:
         return Acknowledgement(index=index, leaf_hash=leaf, repeated=False)
 
     def _entry_time(self, view: StateView) -> int:
-        """``max(previous, now)``. Raises BusyError when the clock contradicts log or witnesses."""
+        """``max(previous, now)``. Raises BusyError when the clock contradicts the log."""
         state = State(state_of(view))
         now, previous = self._clock(), tip_of(state).time_unix_ms
-        tolerance = in_force(state).clock_tolerance_ms
-        known = max(previous, self._witnessed_unix_ms)
-        if now + tolerance < known:
+        tolerance = self._tolerance_ms = in_force(state).clock_tolerance_ms
+        if now + tolerance < previous:
             raise BusyError(
-                "this machine's clock is behind the log and its witnesses",
-                expected=f"at least {known} less {tolerance} ms",
+                "this machine's clock is behind the log",
+                expected=f"at least {previous} less {tolerance} ms",
                 found=str(now),
-            )
-        # Witnesses date whole seconds.
-        if self._ahead_ms > tolerance + 1_000:
-            raise BusyError(
-                "this machine's clock is ahead of its witnesses",
-                expected=f"at most {tolerance} ms",
-                found=f"{self._ahead_ms} ms when they were last asked",
             )
         return max(previous, now)
 

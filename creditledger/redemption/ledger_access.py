@@ -4,7 +4,7 @@ Source: specs/redemption.md §7."""
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from os import PathLike
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Final
 
 from creditledger.errors import BusyError
 from creditledger.ledger.clock import Clock, system_clock
+from creditledger.ledger.cosigning import Cosigner
 from creditledger.ledger.ledger import Ledger
 
 _RETRY_SECONDS: Final = 0.05
@@ -27,10 +28,13 @@ class LedgerAccess:
         *,
         clock: Clock = system_clock,
         sleep: Callable[[float], None] = time.sleep,
+        cosigners: Sequence[Cosigner] = (),
     ) -> None:
+        """``cosigners``: the witnesses that a directory opened for writing asks beside its local one."""
         self._ledger = ledger if isinstance(ledger, Ledger) else Path(ledger)
         self._clock = clock
         self._sleep = sleep
+        self._cosigners = tuple(cosigners)
         self._turn = threading.RLock()
 
     def writing(self) -> AbstractContextManager[Ledger]:
@@ -53,7 +57,10 @@ class LedgerAccess:
     def _open(self, path: Path, *, read_only: bool) -> Ledger:
         for _ in range(_ATTEMPTS - 1):
             try:
-                return Ledger.open(path, read_only=read_only, clock=self._clock)
+                return self._once(path, read_only=read_only)
             except BusyError:
                 self._sleep(_RETRY_SECONDS)
-        return Ledger.open(path, read_only=read_only, clock=self._clock)
+        return self._once(path, read_only=read_only)
+
+    def _once(self, path: Path, *, read_only: bool) -> Ledger:
+        return Ledger.open(path, read_only=read_only, clock=self._clock, cosigners=self._cosigners)

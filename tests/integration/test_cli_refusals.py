@@ -710,6 +710,9 @@ REFUSED: dict[str, tuple[Arguments, int, str]] = {
         2,
         "MalformedRecordError",
     ),
+    # witness
+    "witness: no address": (lambda p: ["witness", p / "w", "--listen", "nowhere"], 2, "UsageError"),
+    "witness: a ledger": (lambda p: ["witness", p.pool, "--listen", "127.0.0.1:0"], 5, "StorageError"),
     # parameters
     "parameters: missing": (lambda p: ["parameters", "check", p / "nowhere.toml"], 2, "UsageError"),
     "parameters: not TOML": (lambda p: ["parameters", "check", p / "rows.npy"], 2, "MalformedRecordError"),

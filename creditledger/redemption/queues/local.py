@@ -22,6 +22,7 @@ from creditledger.errors import (
     StorageError,
 )
 from creditledger.ledger.clock import Clock, system_clock
+from creditledger.ledger.cosigning import Cosigner
 from creditledger.ledger.keyring import KeyRole, load_key
 from creditledger.ledger.ledger import Ledger
 from creditledger.records.state import HoldStatus
@@ -66,13 +67,14 @@ class LocalQueue:
         timing: Timing = USUAL_TIMING,
         observe: Observer = lambda step, hold: None,
         backend: BlsBackend | None = None,
+        cosigners: Sequence[Cosigner] = (),
     ) -> None:
         """Open the queue in ``directory``, made if need be, and `recover`.
 
         ``slots``: the GPU numbers that jobs may be given, or how many from 0 on. ``hardware``: the class
         they are of; a voucher of another is refused (None: any class). ``clock``: Unix milliseconds, for
-        expiry only; ``monotonic_ms``: for waiting. Raises MalformedRecordError, KeyFormatError, RoleError,
-        StorageError."""
+        expiry only; ``monotonic_ms``: for waiting. ``cosigners``: see `Ledger.open`. Raises
+        MalformedRecordError, KeyFormatError, RoleError, StorageError."""
         self._directory = Path(directory).absolute()
         self._policy = policy if isinstance(policy, TrustPolicy) else TrustPolicy.load(Path(policy))
         ledger_id = ledger_of(self._policy)
@@ -89,7 +91,7 @@ class LocalQueue:
         self._observe = observe
         self._backend = backend
         self._identity = ProcessIdentity.own()
-        self._access = LedgerAccess(ledger, clock=clock, sleep=sleep)
+        self._access = LedgerAccess(ledger, clock=clock, sleep=sleep, cosigners=cosigners)
         self._jobs = _open_directory(self._directory)
         self._watch = JobWatch(self._jobs, timing=timing, monotonic_ms=monotonic_ms, sleep=sleep)
         self.reconciler = Reconciler(

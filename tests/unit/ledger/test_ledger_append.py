@@ -401,7 +401,8 @@ def test_a_clock_far_behind_the_witnesses_is_refused_also_after_reopening(
     ledger: Ledger, clock: FixedClock
 ) -> None:
     tolerance = ledger.genesis.parameters.clock_tolerance_ms
-    ledger.publish(START_MS + 10 * tolerance)
+    clock.now = START_MS + 10 * tolerance
+    ledger.publish()
     clock.now = START_MS + 8 * tolerance
     with pytest.raises(BusyError):
         ledger.append(registration(ledger.id, "alice"))

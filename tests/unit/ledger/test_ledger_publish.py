@@ -1,29 +1,37 @@
 """Publication: write-once files, tiles before checkpoint, nothing signed that contradicts the past."""
 
+import itertools
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from creditledger.errors import BusyError, ConsistencyProofError, IntegrityError, RollbackError, StorageError
+from creditledger.errors import ConsistencyProofError, IntegrityError, RollbackError, StorageError
 from creditledger.ledger import publish
+from creditledger.ledger.audit import audit
+from creditledger.ledger.fsck import fsck
 from creditledger.ledger.ledger import Ledger
 from creditledger.ledger.lmdb_store import LmdbStore
-from creditledger.ledger.local_witness import LocalWitness, WitnessFile
+from creditledger.ledger.local_witness import WitnessFile
+from creditledger.ledger.publish import published_files
 from creditledger.ledger.stored_log import decode_bodies, entry_key, node_key
 from creditledger.transparency.checkpoint import parse_checkpoint_note
-from creditledger.transparency.cosignature import CosignatureSigner
 from creditledger.transparency.merkle import leaf_hash, root_from_leaf_hashes
-from creditledger.transparency.quorum import PolicyWitness, WitnessGroup
 from creditledger.transparency.tile import decode_entry_bundle, tiles_for_size
-from ledger_pools import ORIGIN, START_MS, FixedClock, fill, found, registration, signer, working
+from ledger_pools import ORIGIN, START_MS, FixedClock, fill, found, registration, working
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    made = found(tmp_path / "pool")
+def clock() -> FixedClock:
+    return FixedClock()
+
+
+@pytest.fixture
+def ledger(tmp_path: Path, clock: FixedClock) -> Iterator[Ledger]:
+    made = found(tmp_path / "pool", clock)
     yield made
     made.close()
 
@@ -60,16 +68,95 @@ def test_growth_adds_files_and_changes_only_the_checkpoint(ledger: Ledger) -> No
     fill(ledger, 600)
     ledger.publish()
     after = files(ledger)
-    changed = [path for path, content in before.items() if after[path] != content]
+    gone = set(before) - set(after)
+    changed = [path for path, content in before.items() if path in after and after[path] != content]
     assert changed == ["checkpoint"]
+    assert gone == {"tile/entries/001.p/44", "tile/0/001.p/44"}
     fill_in_one = {tile.path for tile in tiles_for_size(600)}
     assert fill_in_one <= set(after)
 
 
-def test_publishing_without_news_only_dates_the_checkpoint_anew(ledger: Ledger) -> None:
+def test_a_partial_tile_stays_until_its_full_one_is_published(ledger: Ledger) -> None:
+    for size in (10, 200, 255):
+        fill(ledger, size)
+        ledger.publish()
+    partial = {path for path in files(ledger) if path.startswith("tile/0/000.p/")}
+    assert partial == {f"tile/0/000.p/{size}" for size in (1, 10, 200, 255)}
+    fill(ledger, 256)
+    assert {path for path in files(ledger) if path.startswith("tile/0/000")} == partial
+    ledger.publish()
+    assert {path for path in files(ledger) if path.startswith("tile/0/000")} == {"tile/0/000"}
+    assert fsck(ledger.path).ok
+
+
+def test_partial_tiles_stay_where_the_checkpoint_that_fills_them_was_not_published(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped between the tiles and the checkpoint: who reads the old checkpoint finds its tiles."""
+    fill(ledger, 200)
+    ledger.publish()
+    fill(ledger, 300)
+    with monkeypatch.context() as patch:
+        patch.setattr(publish, "replace_file", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            ledger.publish()
+    assert {"tile/0/000", "tile/0/000.p/200"} <= set(files(ledger))
+    assert audit(ledger.path, now_unix_ms=START_MS).checkpoint_size == 200
+
+
+def test_what_a_stopped_removal_left_is_swept_by_the_next_process(
+    ledger: Ledger, clock: FixedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(ledger, 200)
+    ledger.publish()
+    fill(ledger, 700)
+    with monkeypatch.context() as patch:
+        patch.setattr(publish, "remove_superseded", lambda *_, **__: None)
+        ledger.publish()
+    assert "tile/0/000.p/200" in files(ledger)
+    ledger.close()
+    with Ledger.open(ledger.path, clock=clock) as again:
+        again.publish()
+        left = {path for path in files(again) if ".p/" in path}
+        assert left == {
+            "tile/0/002.p/188", "tile/entries/002.p/188", "tile/1/000.p/2"
+        }  # fmt: skip
+    assert fsck(ledger.path).ok
+
+
+def test_a_publication_that_fails_twice_succeeds_the_third_time(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two failures in a row, at each pair of writes: no file is missing and none is half there."""
+    fill(ledger, 300)
+    with ledger.snapshot() as snapshot:
+        writes = len(list(published_files(snapshot.log, old_size=1)))
+    real = publish.write_once
+    before = ledger.checkpoint()
+    for first, second in itertools.product(range(writes), repeat=2):
+        for failing in (first, second):
+            made = itertools.count()
+
+            def write(path: Path, content: bytes, *, made: Any = made, failing: int = failing) -> bool:
+                if next(made) == failing:
+                    raise StorageError("no space left on the disk")
+                return real(path, content)
+
+            with monkeypatch.context() as patch:
+                patch.setattr(publish, "write_once", write)
+                with pytest.raises(StorageError):
+                    ledger.publish()
+            assert ledger.checkpoint() == before
+    ledger.publish()
+    report = audit(ledger.path, now_unix_ms=START_MS)
+    assert (report.problem, report.entries) == ("", 300)
+
+
+def test_publishing_without_news_only_dates_the_checkpoint_anew(ledger: Ledger, clock: FixedClock) -> None:
     ledger.publish()
     before = files(ledger)
-    note = ledger.publish(START_MS + 60_000)
+    clock.now = START_MS + 60_000
+    note = ledger.publish()
     after = files(ledger)
     assert {**before, "checkpoint": note} == after
     assert ledger.policy().verify_checkpoint(note).cosigned_unix_ms == START_MS + 60_000
@@ -217,76 +304,6 @@ def test_a_witness_that_has_seen_another_history_does_not_cosign(ledger: Ledger)
     with pytest.raises(ConsistencyProofError):
         ledger.publish()
     assert ledger.checkpoint() == before
-
-
-def _require_remote(ledger: Ledger, names: tuple[str, ...]) -> None:
-    policy = ledger.policy()
-    remote = tuple(
-        PolicyWitness(name=name, vkey=CosignatureSigner("local", signer(name)).vkey) for name in names
-    )
-    grown = replace(
-        policy,
-        witnesses=(*policy.witnesses, *remote),
-        groups=(WitnessGroup(name="all", threshold=1 + len(names), members=("local", *names)),),
-        quorum="all",
-    )
-    ledger.directory.policy.write_bytes(grown.serialize())
-
-
-def test_without_the_witness_quorum_the_old_checkpoint_stays(ledger: Ledger, tmp_path: Path) -> None:
-    _require_remote(ledger, ("remote",))
-    before = ledger.checkpoint()
-    fill(ledger, 2)
-    with pytest.raises(BusyError):
-        ledger.publish()
-    assert ledger.checkpoint() == before
-    local = LocalWitness(ledger.directory.witness, signer("witness"))
-    remote = LocalWitness(tmp_path / "remote", signer("remote"))
-    note = ledger.publish(cosigners=[local, remote])
-    assert ledger.policy().verify_checkpoint(note).checkpoint.size == 2
-
-
-def test_a_witness_added_by_hand_does_not_lock_the_ledger(ledger: Ledger, tmp_path: Path) -> None:
-    """What was published under the old policy does not meet the new one until it is cosigned anew."""
-    _require_remote(ledger, ("remote",))
-    ledger.close()
-    with Ledger.open(ledger.path, clock=FixedClock()) as again:
-        again.append(registration(again.id, "alice"))
-        remote = LocalWitness(tmp_path / "remote", signer("remote"))
-        local = LocalWitness(again.directory.witness, signer("witness"))
-        assert parse_checkpoint_note(again.publish(cosigners=[local, remote])).size == 2
-
-
-def test_a_clock_ahead_of_its_witnesses_stops_the_writer(tmp_path: Path) -> None:
-    clock = FixedClock()
-    with found(tmp_path / "pool", clock) as ledger:
-        tolerance = ledger.genesis.parameters.clock_tolerance_ms
-        slow = _SlowWitness(LocalWitness(ledger.directory.witness, signer("witness")), 2 * tolerance)
-        clock.now += 3 * tolerance
-        ledger.publish(cosigners=[slow])
-        with pytest.raises(BusyError):
-            ledger.append(registration(ledger.id, "alice"))
-        slow.behind_ms = 0
-        ledger.publish(cosigners=[slow])
-        ledger.append(registration(ledger.id, "alice"))
-
-
-class _SlowWitness:
-    """A witness whose clock is behind the log's."""
-
-    def __init__(self, inner: LocalWitness, behind_ms: int) -> None:
-        self._inner = inner
-        self.behind_ms = behind_ms
-
-    def size(self, origin: str) -> int:
-        return self._inner.size(origin)
-
-    def cosign(self, request: object, *, log_key: object, now_unix_ms: int) -> bytes:
-        return self._inner.cosign(
-            request,  # type: ignore[arg-type]
-            log_key=log_key,  # type: ignore[arg-type]
-            now_unix_ms=now_unix_ms - self.behind_ms,
-        )
 
 
 def test_a_witness_state_that_cannot_be_read_stops_it(ledger: Ledger) -> None:

@@ -46,7 +46,12 @@ SECOND = LOG_FILE.ml_dsa(ORIGIN)
 
 
 def founded(
-    path: Path, *, keeps: bool = True, ml_dsa: MlDsaCosignatureSigner = SECOND, requires: bool = True
+    path: Path,
+    *,
+    keeps: bool = True,
+    ml_dsa: MlDsaCosignatureSigner = SECOND,
+    requires: bool = True,
+    clock: FixedClock | None = None,
 ) -> Ledger:
     """A ledger whose log has a second key; ``keeps``: its file lies with the others."""
     keys = {OPERATOR_KEY: OPERATOR, WITNESS_KEY: WITNESS, "validator-0.key": VALIDATOR}
@@ -59,13 +64,18 @@ def founded(
         ml_dsa=ml_dsa,
         requires_ml_dsa=requires,
         keys=keys | {LOG_KEY: LOG_FILE} if keeps else keys,
-        clock=FixedClock(),
+        clock=clock or FixedClock(),
     )
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    made = founded(tmp_path / "pool")
+def clock() -> FixedClock:
+    return FixedClock()
+
+
+@pytest.fixture
+def ledger(tmp_path: Path, clock: FixedClock) -> Iterator[Ledger]:
+    made = founded(tmp_path / "pool", clock=clock)
     made.append(registration(made.id, "alice"))
     made.complete_round()
     yield made
@@ -101,9 +111,10 @@ def test_the_policy_asks_for_both_cosigners(ledger: Ledger) -> None:
     assert ed25519_only(policy).verify_checkpoint(without(note, SECOND.vkey))
 
 
-def test_every_publication_is_signed_anew_and_audits(ledger: Ledger) -> None:
+def test_every_publication_is_signed_anew_and_audits(ledger: Ledger, clock: FixedClock) -> None:
     fill(ledger, 300)
-    note = ledger.publish(START_MS + 60_000)
+    clock.now = START_MS + 60_000
+    note = ledger.publish()
     verified = ledger.policy().verify_checkpoint(note)
     assert (verified.checkpoint.size, verified.cosigned_unix_ms) == (300, START_MS + 60_000)
     report = audit(ledger.path, now_unix_ms=START_MS + 60_000)

@@ -150,7 +150,9 @@ def test_only_the_logs_own_key_and_origin_count() -> None:
     witness, state = at_size(0)
     stranger = Ed25519NoteSigner(ORIGIN, Ed25519Signer(b"\x09" * 32))
     with pytest.raises(SignatureError):
-        witness.add_checkpoint(0, [], sign_checkpoint(head(3), [stranger]), log_vkeys=[LOG.vkey], now_unix_s=1)
+        witness.add_checkpoint(
+            0, [], sign_checkpoint(head(3), [stranger]), log_vkeys=[LOG.vkey], now_unix_s=1
+        )
     other = Checkpoint(origin="example.org/other", size=3, root=bytes(32))
     with pytest.raises(SignatureError, match="another log"):
         witness.add_checkpoint(0, [], sign_checkpoint(other, [LOG]), log_vkeys=[LOG.vkey], now_unix_s=1)
