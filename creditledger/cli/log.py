@@ -13,12 +13,8 @@ from creditledger.cli.options import json_option, ledger_argument
 from creditledger.cli.output import as_line, emit, emit_bytes
 from creditledger.cli.rounds import complete
 from creditledger.errors import (
-    BusyError,
-    CreditLedgerError,
-    IntegrityError,
     MalformedRecordError,
     RefusedError,
-    VerificationError,
 )
 
 if TYPE_CHECKING:
@@ -160,37 +156,6 @@ def _checkpoint(ledger: "Ledger", note: bytes) -> dict[str, Any]:
         ],
         "note": note.decode(),
     }
-
-
-@click.command()
-@ledger_argument
-@json_option
-def audit(ledger: Path, as_json: bool) -> None:
-    """Replay the published log under the directory's policy as a stranger would, and say what holds."""
-    from creditledger.ledger.audit import audit as replay
-    from creditledger.ledger.clock import system_clock
-
-    report = replay(ledger, now_unix_ms=system_clock())
-    if report.error is not None:
-        raise _verdict(report.error)
-    emit(
-        {
-            "ok": True,
-            "entries": report.entries,
-            "checkpoint_size": report.checkpoint_size,
-            "rounds": report.rounds,
-            "certified_rounds": report.certified,
-        },
-        as_json=as_json,
-    )
-
-
-def _verdict(error: CreditLedgerError) -> CreditLedgerError:
-    """Whatever an audit finds is a failed verification, also a record that the rules refuse."""
-    if isinstance(error, VerificationError | IntegrityError | BusyError):
-        return error
-    message = f"the log does not hold: {type(error).__name__}: {error}"
-    return VerificationError(message, expected=error.expected, found=error.found)
 
 
 @click.command()

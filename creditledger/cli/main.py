@@ -28,7 +28,7 @@ VERBS: Final = {
     "balance": "accounts",
     "statement": "accounts",
     "prove": "proofs",
-    "verify": "proofs",
+    "verify": "verification",
     "audit": "log",
     "fsck": "log",
     "quote": "spending",

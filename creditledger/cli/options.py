@@ -56,8 +56,8 @@ def key_file(ctx: click.Context, param: click.Parameter, value: Path | None) -> 
 
 
 def _ledger_directory(ctx: click.Context, param: click.Parameter, value: str) -> Path:
-    if value.startswith(("http://", "https://")):
-        raise click.BadParameter("ledgers at a URL cannot be reached yet: name a directory", ctx, param)
+    if _is_url(value):
+        raise click.BadParameter("this verb takes a ledger's directory, not a URL", ctx, param)
     path = Path(value)
     # The head outlives the store: where it stands alone, a ledger was damaged, which is no bad argument.
     if not any((path / name).exists() for name in ("store", "head", "public")):
@@ -65,8 +65,18 @@ def _ledger_directory(ctx: click.Context, param: click.Parameter, value: str) ->
     return path
 
 
+def _ledger_or_url(ctx: click.Context, param: click.Parameter, value: str) -> Path | str:
+    return value if _is_url(value) else _ledger_directory(ctx, param, value)
+
+
+def _is_url(value: str) -> bool:
+    return value.startswith(("http://", "https://"))
+
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Answer with JSON on stdout.")
 ledger_argument = click.argument("ledger", callback=_ledger_directory)
+published_argument = click.argument("ledger", callback=_ledger_or_url)
+"""A directory, or the URL of a published log."""
 key_option = click.option(
     "--key", "key_path", required=True, type=INPUT_FILE, callback=key_file, help="Key file that signs."
 )

@@ -41,16 +41,18 @@ class Replica:
         policy: TrustPolicy,
         *,
         state: StateView | None = None,
+        seen: Checkpoint | None = None,
         verifier: SignatureVerifier | None = None,
     ) -> None:
-        """``state``: an empty view to fold into; by default in memory."""
+        """``state``: an empty view to fold into; by default in memory. ``seen``: a checkpoint that was
+        accepted before, which the log must continue."""
         self._source = source
         self._policy = policy
         self._verifier = verifier or TransparencyVerifier()
         self._ledger_id = b""
         self.state: StateView = MemoryState() if state is None else state
         """What the folded entries give, for `credits.reading`."""
-        self.checkpoint: Checkpoint | None = None
+        self.checkpoint: Checkpoint | None = seen
         """The last checkpoint that was accepted; it may speak of more than was folded."""
         self.note = b""
         """Its note."""

@@ -1,13 +1,16 @@
 """Where a reader gets a published log from. Source: specs/ledger.md §6."""
 
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 from creditledger.errors import StorageError, VerificationError
 from creditledger.ledger.directory import read_file
 from creditledger.ledger.publish import CHECKPOINT, body_path
 from creditledger.transparency.note import NOTE_SIZE_MAX
 from creditledger.transparency.tile import Tile
+
+FILE_BYTES_MAX: Final = 17 * 1024 * 1024
+"""No file of a log is longer: 256 entries of 65,535 bytes with their lengths."""
 
 
 class LogSource(Protocol):
@@ -43,7 +46,7 @@ class DirectorySource:
     def bodies(self, name: bytes) -> bytes:
         return self._read(body_path(name))
 
-    def _read(self, path: str, *, most: int = 17 * 1024 * 1024) -> bytes:
+    def _read(self, path: str, *, most: int = FILE_BYTES_MAX) -> bytes:
         target = self._public / path
         try:
             return read_file(target, what="published file", most=most)

@@ -2,12 +2,8 @@
 
 A witness is trusted for nothing: its answer is bounded in size and time, and each line is verified."""
 
-import contextlib
-import socket
-import threading
 from collections.abc import Mapping
-from typing import Any, Final
-from urllib.parse import urlsplit
+from typing import Final
 
 import httpx2
 
@@ -19,6 +15,7 @@ from creditledger.errors import (
     SignatureError,
     UnknownIdError,
 )
+from creditledger.service.http_exchange import Deadline, require_base_url
 from creditledger.transparency.checkpoint import parse_decimal
 from creditledger.transparency.cosignature import note_verifier
 from creditledger.transparency.note import VerifierKey, parse_note, parse_signature_line
@@ -60,7 +57,7 @@ class HttpCosigner:
         Raises MalformedRecordError if ``url`` is not an http or https URL without query."""
         self.name = name
         self.vkey = vkey
-        self.url = _require_url(url)
+        self.url = require_base_url(url, what="witness")
         self._endpoint = f"{self.url}/add-checkpoint"
         self._timeout_s = timeout_s
         self._verifier = note_verifier(vkey)
@@ -90,7 +87,7 @@ class HttpCosigner:
         self._client.close()
 
     def _post(self, body: bytes) -> tuple[int, bytes]:
-        with _Deadline(self._timeout_s) as deadline:
+        with Deadline(self._timeout_s) as deadline:
             try:
                 with self._client.stream(
                     "POST",
@@ -165,52 +162,6 @@ def cosigners_of(policy: TrustPolicy, *, timeout_s: float = TIMEOUT_SECONDS) -> 
         for witness in policy.witnesses
         if witness.url is not None
     ]
-
-
-class _Deadline:
-    """Ends one exchange when its time is over, however often the other side sends another byte."""
-
-    def __init__(self, seconds: float) -> None:
-        self.has_passed = False
-        self._stream: Any = None
-        self._timer = threading.Timer(seconds, self._end)
-        self._timer.daemon = True
-
-    def __enter__(self) -> "_Deadline":
-        self._timer.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._timer.cancel()
-
-    def watch(self, event: str, info: Mapping[str, Any]) -> None:
-        """Hears from httpcore2 of the connection that was made."""
-        if event in ("connection.connect_tcp.complete", "connection.start_tls.complete"):
-            self._stream = info["return_value"]
-            if self.has_passed:
-                self._shut()
-
-    def _end(self) -> None:
-        self.has_passed = True
-        self._shut()
-
-    def _shut(self) -> None:
-        if self._stream is not None:
-            with contextlib.suppress(OSError):
-                self._stream.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
-
-
-def _require_url(url: str) -> str:
-    try:
-        parts = urlsplit(url)
-        is_usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        is_usable = False
-    if not is_usable or not url.isascii() or not url.isprintable() or set(url) & set(" ?#@\\"):
-        raise MalformedRecordError(
-            "not a witness's URL", expected="http:// or https://, a host, a path", found=ascii(url)[:150]
-        )
-    return url.rstrip("/")
 
 
 def _shown(content: bytes) -> str:

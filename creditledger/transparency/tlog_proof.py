@@ -18,7 +18,7 @@ PROOF_HASHES_MAX: Final = 63
 TLOG_PROOF_SIZE_MAX: Final = NOTE_SIZE_MAX + 100_000
 """A note, an extra and a path of their largest sizes."""
 
-_HEADER: Final = b"c2sp.org/tlog-proof@v1"
+HEADER: Final = b"c2sp.org/tlog-proof@v1"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +51,7 @@ class TlogProof:
 
     def encode(self) -> bytes:
         """The file's bytes."""
-        lines = [_HEADER]
+        lines = [HEADER]
         if self.extra:
             lines.append(b"extra " + base64.b64encode(self.extra))
         lines.append(b"index %d" % self.index)
@@ -78,8 +78,8 @@ def parse_tlog_proof(encoded: bytes) -> TlogProof:
         raise _malformed(f"at most {TLOG_PROOF_SIZE_MAX} bytes", f"{len(encoded)} bytes")
     head, separator, checkpoint = encoded.partition(b"\n\n")
     header, *lines = head.split(b"\n", PROOF_HASHES_MAX + 4)
-    if not separator or header != _HEADER:
-        raise _malformed(f"{_HEADER.decode()}, lines, an empty line, a checkpoint", ascii(header[:40]))
+    if not separator or header != HEADER:
+        raise _malformed(f"{HEADER.decode()}, lines, an empty line, a checkpoint", ascii(header[:40]))
     extra = _read_extra(lines)
     if not lines or not lines[0].startswith(b"index "):
         raise _malformed("index <decimal>", ascii(lines[0][:40]) if lines else "nothing")

@@ -1,0 +1,117 @@
+"""A published log behind a URL, of which nothing is believed. Home of httpx2 beside the witness client.
+
+Source: specs/ledger.md §7."""
+
+import zlib
+from collections.abc import Callable
+from typing import Any, Final
+
+import httpx2
+
+from creditledger.errors import BusyError, VerificationError
+from creditledger.ledger.publish import CHECKPOINT, body_path
+from creditledger.ledger.source import FILE_BYTES_MAX
+from creditledger.service.http_exchange import Deadline, require_base_url
+from creditledger.transparency.note import NOTE_SIZE_MAX
+from creditledger.transparency.tile import Tile
+
+TIMEOUT_SECONDS: Final = 30.0
+_HEADERS: Final = {"accept-encoding": "gzip"}
+_ABSENT: Final = (404, 410)
+_LATER: Final = (408, 425, 429)
+
+
+class HttpSource:
+    """A `LogSource` over HTTP: paths are made of numbers and digests, redirects are not followed.
+
+    Each file comes within ``timeout_s`` and within its own bound of bytes, or not at all. For one thread."""
+
+    __slots__ = ("_client", "_stream", "_timeout_s", "_url")
+
+    def __init__(
+        self, url: str, *, timeout_s: float = TIMEOUT_SECONDS, client: httpx2.Client | None = None
+    ) -> None:
+        """``url``: what comes before ``checkpoint``, ``tile/...`` and ``batch/...``.
+
+        Raises MalformedRecordError."""
+        self._url = require_base_url(url, what="log")
+        self._timeout_s = timeout_s
+        # One connection, so that a deadline knows which to end.
+        self._client = client or httpx2.Client(limits=httpx2.Limits(max_connections=1))
+        self._stream: Any = None
+
+    def checkpoint(self) -> bytes:
+        return self._get(CHECKPOINT, most=NOTE_SIZE_MAX)
+
+    def tile(self, tile: Tile) -> bytes:
+        return self._get(tile.path)
+
+    def bodies(self, name: bytes) -> bytes:
+        return self._get(body_path(name))
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        self._client.close()
+
+    def _get(self, path: str, *, most: int = FILE_BYTES_MAX) -> bytes:
+        with Deadline(self._timeout_s, self._stream) as deadline:
+            try:
+                with self._client.stream(
+                    "GET",
+                    f"{self._url}/{path}",
+                    headers=_HEADERS,
+                    timeout=self._timeout_s,
+                    follow_redirects=False,
+                    extensions={"trace": deadline.watch},
+                ) as response:
+                    self._stream = deadline.stream
+                    self._require_found(response.status_code, path)
+                    return self._bounded(response, path, most)
+            except httpx2.HTTPError as error:
+                self._stream = None
+                late = deadline.has_passed or isinstance(error, httpx2.TimeoutException)
+                raise BusyError(
+                    "the log is late" if late else "the log cannot be reached",
+                    expected=f"{path} within {self._timeout_s} s",
+                    found=f"{type(error).__name__} at {self._url}",
+                ) from error
+
+    def _require_found(self, status: int, path: str) -> None:
+        if status == 200:
+            return
+        if status in _ABSENT:
+            raise VerificationError("the log lacks a file", expected=path, found=f"status {status}")
+        if status in _LATER or status >= 500:
+            raise BusyError("the log's server does not answer now", expected=path, found=f"status {status}")
+        raise VerificationError("the log does not serve a file", expected=path, found=f"status {status}")
+
+    def _bounded(self, response: httpx2.Response, path: str, most: int) -> bytes:
+        unpack = _unpacker(response.headers.get("content-encoding", ""), path)
+        content = bytearray()
+        for chunk in response.iter_raw():
+            # One byte more than allowed is enough to know, however much a small file unpacks to.
+            content += unpack(chunk, most + 1 - len(content))
+            if len(content) > most:
+                raise VerificationError(
+                    "a file of the log is too long", expected=f"{path} of at most {most} bytes"
+                )
+        return bytes(content)
+
+
+def _unpacker(encoding: str, path: str) -> Callable[[bytes, int], bytes]:
+    """Takes a piece of the body and how many bytes it may give. Raises VerificationError."""
+    if encoding in ("", "identity"):
+        return lambda chunk, most: chunk[:most]
+    if encoding != "gzip":
+        raise VerificationError(
+            "a file of the log is packed in a way we did not ask for", expected="gzip", found=encoding
+        )
+    stream = zlib.decompressobj(wbits=31)
+
+    def unpack(chunk: bytes, most: int) -> bytes:
+        try:
+            return stream.decompress(chunk, most)
+        except zlib.error as error:
+            raise VerificationError("a file of the log cannot be unpacked", expected=path) from error
+
+    return unpack
