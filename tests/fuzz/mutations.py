@@ -28,12 +28,20 @@ def _cut(data: bytes, chance: Chance) -> bytes:
 def _repeat(data: bytes, chance: Chance) -> bytes:
     at = chance.randint(0, len(data))
     piece = data[at : at + chance.choice([1, 4, 33, 200])]
-    # Once in a while as often as it fits: what is dear per byte shows at the full size.
-    times = chance.choice([1, 1, 2, 30, INPUT_BYTES_MAX // (len(piece) or 1)])
+    return data[:at] + piece * chance.choice([1, 1, 2, 30]) + data[at:]
+
+
+def inflated(data: bytes, chance: Chance) -> bytes:
+    """``data`` with a piece of it repeated to the largest size: what is dear for each byte shows there."""
+    at = chance.randint(0, len(data))
+    piece = data[at : at + chance.choice([1, 2, 5, 33, 200])] or b"\n"
+    times = (INPUT_BYTES_MAX - len(data)) // len(piece)
     return data[:at] + piece * times + data[at:]
 
 
-MUTATIONS: Final[Sequence[Callable[[bytes, Chance], bytes]]] = (_flip, _flip, _put, _put, _cut, _repeat)
+MUTATIONS: Final[Sequence[Callable[[bytes, Chance], bytes]]] = (
+    *(_flip, _flip, _put, _put, _cut, _cut, _repeat, _repeat, inflated),
+)
 
 
 def mutated(target: Target, seeds: Sequence[bytes], chance: Chance) -> bytes:

@@ -29,6 +29,7 @@ class Target:
     """Inputs that are read, or nearly."""
     words: Sequence[bytes] = ()
     """Pieces that its grammar is made of."""
+    seconds_max: float = SECONDS_MAX
 
 
 def is_inverse(read: Callable[[Any], Any], write: Callable[[Any], Any], given: Any) -> bool:

@@ -76,6 +76,7 @@ def test_the_shortest_form_is_the_encoding(value: Any, encoded: str) -> None:
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_every_other_form_is_refused(name: str) -> None:
+    """K7: more than thirty classes of bytes that other decoders take, each at the top and in an array."""
     with pytest.raises(MalformedRecordError):
         canonical.decode(bytes.fromhex(REFUSED[name]))
 
@@ -268,7 +269,7 @@ def accept_or_refuse(encoded: bytes, most: int) -> None:
 
 @pytest.mark.parametrize("name", BOMBS)
 def test_a_bomb_of_64_kib_costs_little_time_and_memory(name: str) -> None:
-    """At most 50 ms and 16 MiB, whatever the input."""
+    """K8: at most 50 ms and 16 MiB, whatever the input."""
     assert len(BOMBS[name]) <= KIB_64
     seconds, peak = cost_of(lambda: accept_or_refuse(BOMBS[name], KIB_64))
     assert seconds <= 0.050

@@ -38,7 +38,7 @@ def test_signature_of_another_length_is_refused(length: int) -> None:
 
 
 def test_adding_the_group_order_to_s_is_refused() -> None:
-    """Source: RFC 8032 §5.1.7: S below the group order, so a signature has one form."""
+    """K2: S below the group order, so a signature has one form. Source: RFC 8032 §5.1.7."""
     signer = Ed25519Signer(b"\x07" * 32)
     signature = signer.sign(b"m")
     order = 2**252 + 27742317777372353535851937790883648493

@@ -135,6 +135,7 @@ def test_a_proof_reads_few_nodes_of_a_large_tree() -> None:
 
 
 def test_published_inclusion_vectors(vectors: Path, ran: Tally) -> None:
+    """L5, L6: wrong lengths, spare nodes, swapped sizes, indices beyond the tree; and the good ones."""
     files = sorted((vectors / "transparency-dev-merkle/testdata/inclusion").rglob("*.json"))
     for file in files:
         case = json.loads(file.read_text())
@@ -154,6 +155,7 @@ def test_published_inclusion_vectors(vectors: Path, ran: Tally) -> None:
 
 
 def test_published_consistency_vectors(vectors: Path, ran: Tally) -> None:
+    """L5: the same of consistency."""
     files = sorted((vectors / "transparency-dev-merkle/testdata/consistency").rglob("*.json"))
     for file in files:
         case = json.loads(file.read_text())
