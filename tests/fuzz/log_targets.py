@@ -138,11 +138,11 @@ def _ask_witness(data: bytes) -> None:
     """A request to a witness that has cosigned 7 entries: what it then holds continues them."""
     state = MemoryWitnessState()
     before = Checkpoint(origin="example.org/log", size=7, root=ROOTS[7])
-    state.put("example.org/log", expected=None, new=before)
+    state.put("example.org/log", expected=None, new=before, note=signed_note(7))
     try:
         request = parse_add_checkpoint(data)
         Witness(WITNESS, state).add_checkpoint(
-            request.old_size, request.proof, request.note, log_vkey=LOG.vkey, now_unix_s=1
+            request.old_size, request.proof, request.note, log_vkeys=[LOG.vkey], now_unix_s=1
         )
     except CreditLedgerError:
         assert state.get("example.org/log") == before
