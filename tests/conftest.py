@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from published_vectors import Tally, VectorTable
+
 settings.register_profile(
     "creditledger", deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=60
 )
@@ -22,6 +24,17 @@ def vectors() -> Path:
     if folder is None:
         pytest.skip("CREDITLEDGER_VECTORS is not set: external vectors are not at hand")
     return Path(folder)
+
+
+@pytest.fixture
+def ran(request: pytest.FixtureRequest) -> Tally:
+    """Says that a published suite was run to its end: it is counted in the table after the tests."""
+    return Tally(request.node)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Count the published vectors."""
+    config.pluginmanager.register(VectorTable(config))
 
 
 EXCUSED = ("torch", "cuda", "strace", "go")

@@ -22,6 +22,8 @@ from creditledger.records.parameters import (
 
 FILE_BYTES_MAX: Final = 1_000_000
 PROFILE_BYTES_MAX: Final = 65_535
+LINE_DOTS_MAX: Final = 100
+"""In a line. A dotted key costs the square of its parts: one of 64 KiB would take 13 seconds."""
 
 _PLAIN: Final = ("rule_set", "grace_ms", "clock_tolerance_ms")
 _TABLES: Final[Mapping[str, Mapping[str, str]]] = {
@@ -69,8 +71,11 @@ def read_parameters(path: Path) -> ParametersFile:
 
     Raises UsageError for a missing file, MalformedRecordError for unknown keys and unfit values,
     AmountError, KeyFormatError, RoleError, StorageError."""
+    content = read_input(path, most=FILE_BYTES_MAX)
+    if any(line.count(b".") > LINE_DOTS_MAX for line in content.split(b"\n")):
+        raise MalformedRecordError(f"{path} has a line of many dots", expected=f"at most {LINE_DOTS_MAX}")
     try:
-        tables = tomllib.loads(read_input(path, most=FILE_BYTES_MAX).decode())
+        tables = tomllib.loads(content.decode())
     except (ValueError, RecursionError) as error:
         raise MalformedRecordError(f"{path} is not TOML: {error}") from None
     _require_known(tables, _TOP, "the file")

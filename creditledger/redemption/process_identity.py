@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -10,6 +11,8 @@ from creditledger.errors import MalformedRecordError
 
 _PROC: Final = Path("/proc")
 _ENDED: Final = ("Z", "X", "x")
+_NUMBER: Final = "0|[1-9][0-9]{0,19}"
+_TEXT: Final = re.compile(rf"(?P<boot>[^:\n]{{1,64}}):(?P<pid>{_NUMBER}):(?P<ticks>{_NUMBER})", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +30,11 @@ class ProcessIdentity:
 
     @classmethod
     def parse(cls, text: str) -> "ProcessIdentity":
-        """The inverse of `str`. Raises MalformedRecordError."""
-        boot, _, rest = text.partition(":")
-        pid, _, ticks = rest.partition(":")
-        if not (boot and pid.isdecimal() and ticks.isdecimal()):
+        """The exact inverse of `str`. Raises MalformedRecordError."""
+        found = _TEXT.fullmatch(text)
+        if found is None:
             raise MalformedRecordError("not a process identity", expected="boot:pid:ticks", found=text[:80])
-        return cls(boot, int(pid), int(ticks))
+        return cls(found["boot"], int(found["pid"]), int(found["ticks"]))
 
     @classmethod
     def of(cls, pid: int) -> "ProcessIdentity | None":

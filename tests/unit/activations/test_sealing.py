@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from creditledger.activations import sealing
 from creditledger.activations.sealing import (
@@ -21,6 +23,7 @@ from creditledger.activations.sealing import (
     unpack_sketches,
 )
 from creditledger.errors import ActivationError, KeyFormatError, OpeningError
+from published_vectors import Tally
 
 VECTOR = Path(__file__).parents[2] / "vectors" / "check" / "sealed.json"
 KEYS = [AuditKey(hashlib.sha256(bytes([n])).digest()) for n in range(4)]
@@ -214,3 +217,18 @@ def test_packed_inputs_cut_or_altered_are_refused() -> None:
 def test_inputs_that_are_no_window_are_not_packed(rows: np.ndarray, key: bytes, position: int) -> None:
     with pytest.raises(ActivationError):
         pack_inputs(rows, key, position)
+
+
+def test_wycheproof_hkdf(vectors: Path, ran: Tally) -> None:
+    """The primitive that a box's keys are derived with."""
+    groups = json.loads((vectors / "wycheproof/hkdf_sha256_test.json").read_text())["testGroups"]
+    cases = [case for group in groups for case in group["tests"]]
+    for case in cases:
+        material, salt, info = (bytes.fromhex(case[name]) for name in ("ikm", "salt", "info"))
+        if case["result"] == "invalid":
+            with pytest.raises(ValueError, match="larger than"):
+                HKDF(algorithm=SHA256(), length=case["size"], salt=salt, info=info)
+        else:
+            derived = HKDF(algorithm=SHA256(), length=case["size"], salt=salt, info=info).derive(material)
+            assert derived.hex() == case["okm"]
+    ran("wycheproof hkdf-sha256", len(cases), "as published, the primitive under sealed boxes")

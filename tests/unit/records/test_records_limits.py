@@ -16,7 +16,10 @@ from creditledger.records.parameters import HardwarePrice
 from creditledger.records.registration import Registration
 from creditledger.records.transfer import Expire, Grant, Levy, LevyShare
 
-EDGES = [0, 1, 127, 128, 2**16 - 1, 2**16, 2**31 - 1, 2**31, 2**32 - 1, 2**32, 2**53, 2**53 + 1, 2**63 - 1]
+EDGES = [
+    0, 1, 127, 128, 2**16 - 1, 2**16, 2**31 - 1, 2**31, 2**31 + 1, 2**32 - 1, 2**32, 2**53 - 1,
+    2**53, 2**53 + 1, 2**63 - 1,
+]  # fmt: skip
 MOST = {
     "MicroCredit": 2**63 - 1, "UnixMillisecond": 2**63 - 1, "Millisecond": 2**63 - 1,
     "GpuMillisecond": 2**63 - 1, "LeafIndex": 2**63 - 1, "TreeSize": 2**63 - 1, "RoundNumber": 2**63 - 1,
@@ -42,6 +45,7 @@ def grant(**changes: Any) -> Grant:
 
 @pytest.mark.parametrize("quantity", MOST)
 def test_an_integer_may_be_as_large_as_its_quantity_says(quantity: str) -> None:
+    """K9: at every boundary a value fits, or is refused with a typed error."""
     check = check_of(quantity)
     for value in {*EDGES, MOST[quantity]}:
         if value <= MOST[quantity]:
@@ -49,7 +53,7 @@ def test_an_integer_may_be_as_large_as_its_quantity_says(quantity: str) -> None:
         else:
             with pytest.raises(MalformedRecordError, match="range"):
                 check(value)
-    for value in (-1, MOST[quantity] + 1, 2**63, 2**64, 2**64 + 1, 10**5000, -(2**63)):
+    for value in (-1, MOST[quantity] + 1, 2**63, 2**63 + 1, 2**64 - 1, 2**64, 2**64 + 1, 10**5000, -(2**63)):
         with pytest.raises(MalformedRecordError, match="range"):
             check(value)
 
@@ -57,6 +61,7 @@ def test_an_integer_may_be_as_large_as_its_quantity_says(quantity: str) -> None:
 @pytest.mark.parametrize("quantity", MOST)
 @pytest.mark.parametrize("value", [True, False, 1.0, "1", b"1", None, [1], 1j])
 def test_an_integer_is_no_other_type(quantity: str, value: Any) -> None:
+    """K9: no boolean and no float, whatever it equals."""
     with pytest.raises(MalformedRecordError):
         check_of(quantity)(value)
 
@@ -100,13 +105,14 @@ def test_names_are_of_few_characters(name: str) -> None:
     ids=ascii,
 )  # fmt: skip
 def test_names_that_look_alike_cannot_be_made(name: Any) -> None:
-    """Homoglyphs, combining and right-to-left marks, wide digits, NUL and line ends are refused."""
+    """K10: homoglyphs, combining and right-to-left marks, wide digits, NUL and line ends are refused."""
     with pytest.raises(MalformedRecordError):
         grant(reason=name)
 
 
 @pytest.mark.parametrize("name", ["\u00e9", "A", "", "a\n", "a" * 65, "\u202ea"], ids=ascii)
 def test_names_are_checked_when_read(name: str) -> None:
+    """K10: the bytes of a record cannot bring in what a writer could not."""
     values = grant().to_values()
     values[-1] = name.encode()
     with pytest.raises(MalformedRecordError):
@@ -192,5 +198,6 @@ def test_require_amount_takes_what_fits() -> None:
 
 @pytest.mark.parametrize("value", [-1, 2**63, 2**64, True, 1.0, "1", None])
 def test_require_amount_refuses_the_rest(value: Any) -> None:
+    """K9."""
     with pytest.raises(AmountError):
         require_amount(value)

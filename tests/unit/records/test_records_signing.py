@@ -6,12 +6,14 @@ from itertools import pairwise
 import pytest
 
 from creditledger.errors import MalformedRecordError
+from creditledger.records.entry import Submission
 from creditledger.records.kinds import Kind
 from creditledger.records.record import signing_prefix
 from creditledger.records.registration import admission_bytes
 from creditledger.records.round import Attestation, draw_seed, round_statement
 from creditledger.records.transfer import Expire
 from creditledger.records.verdict import verdict_commitment
+from creditledger.transparency.keys import Ed25519Signer
 from record_strategies import RECORDS
 
 LEDGERS = [hashlib.sha256(bytes([number])).digest() for number in range(3)] + [bytes(32), b"\xff" * 32]
@@ -51,6 +53,17 @@ def test_a_round_statement_is_no_attestation_record() -> None:
     prefix = signing_prefix(Kind.ATTESTATION, LEDGERS[0])
     assert statement == prefix + b"\x92\xc4\x20" + b"r" * 32 + b"\xc4\x20" + b"c" * 32
     assert record[len(prefix)] == 0x95
+
+
+def test_signing_again_changes_no_id() -> None:
+    """K2: a record's id is of what is signed, never of a signature: whoever signs, however often."""
+    record = Expire(hold=bytes(32))
+    signatures = {
+        Ed25519Signer(bytes([number]) * 32).sign(record.signing_bytes(LEDGERS[0])) for number in range(9)
+    }
+    submissions = [Submission(record=record, signature=signature) for signature in signatures]
+    assert len({submission.encode() for submission in submissions}) == 9
+    assert {submission.record.digest(LEDGERS[0]) for submission in submissions} == {record.digest(LEDGERS[0])}
 
 
 @pytest.mark.parametrize("length", [0, 31, 33, 64])

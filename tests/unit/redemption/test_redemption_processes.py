@@ -59,7 +59,14 @@ def test_an_identity_survives_its_text_form() -> None:
     assert own.is_alive()
 
 
-@pytest.mark.parametrize("text", ["", "boot", "boot:1", "boot:x:1", ":1:1", "boot:1:-1", "boot:1:2:3"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "boot", "boot:1", "boot:x:1", ":1:1", "boot:1:-1", "boot:1:2:3", "boot:01:1", "boot:1:\u0663",
+        "boot:1:1\n", "boot:1:" + "9" * 5_000,
+    ],
+    ids=lambda text: text[:12],
+)  # fmt: skip
 def test_what_is_no_identity_is_refused(text: str) -> None:
     with pytest.raises(MalformedRecordError):
         ProcessIdentity.parse(text)

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
@@ -28,6 +29,7 @@ from creditledger.transparency.bls import (
     verify_bls_aggregate,
     verify_possession,
 )
+from published_vectors import Tally
 
 HAS_NATIVE = find_spec("py_arkworks_bls12381") is not None
 needs_native = pytest.mark.skipif(not HAS_NATIVE, reason="the native backend is not installed")
@@ -369,11 +371,71 @@ def check_pop_case(key: bytes, case: dict[str, str], backend: BlsBackend) -> Non
 
 
 @needs_native
-def test_wycheproof_native(vectors: Path) -> None:
+def test_wycheproof_native(vectors: Path, ran: Tally) -> None:
     cases = list(pop_cases(vectors))
-    assert len(cases) == 26
     for key, case in cases:
         check_pop_case(key, case, ArkworksBackend())
+    ran("wycheproof bls g2 pop verify", len(cases), "as published: our ciphersuite")
+
+
+@needs_native
+def test_wycheproof_of_another_ciphersuite(vectors: Path, ran: Tally) -> None:
+    """Basic signatures are of another domain: the valid ones are refused with the others."""
+    text = (vectors / "wycheproof/bls_sig_g2_basic_verify_test.json").read_text()
+    seen = 0
+    for group in json.loads(text)["testGroups"]:
+        for case in group["tests"]:
+            with pytest.raises(SignatureError):
+                verify_bls(
+                    public_key=bytes.fromhex(group["publicKey"]["pk"]),
+                    message=bytes.fromhex(case["msg"]),
+                    signature=bytes.fromhex(case["sig"]),
+                    backend=ArkworksBackend(),
+                )
+            seen += 1
+    ran("wycheproof bls g2 basic verify", seen, "all refused: another domain; keys as published")
+    text = (vectors / "wycheproof/bls_sig_g2_aggregate_verify_test.json").read_text()
+    cases = [case for group in json.loads(text)["testGroups"] for case in group["tests"]]
+    for case in cases:
+        with pytest.raises(SignatureError):
+            verify_bls_aggregate(
+                public_keys=list(map(bytes.fromhex, case["pubkeys"])),
+                message=bytes.fromhex(case["messages"][0]) if case["messages"] else b"",
+                signature=bytes.fromhex(case["sig"]),
+                backend=ArkworksBackend(),
+            )
+    ran("wycheproof bls g2 basic aggregate verify", len(cases), "all refused: another domain")
+
+
+@needs_native
+def test_published_points_hashed_to_the_curve(vectors: Path, ran: Tally) -> None:
+    """The primitive below both backends, under the domain that the vectors name."""
+    from py_arkworks_bls12381 import G2Point
+    from py_ecc.bls.hash_to_curve import hash_to_G2
+    from py_ecc.bls.point_compression import compress_G2
+
+    text = (vectors / "wycheproof/bls_hash_to_g2_test.json").read_text()
+    seen = 0
+    for group in json.loads(text)["testGroups"]:
+        domain = group["dst"].encode()
+        for case in group["tests"]:
+            message = bytes.fromhex(case["msg"])
+            native = bytes(G2Point.hash_to_curve(message, domain).to_compressed_bytes())
+            assert native.hex() == case["expected"], case["tcId"]
+            seen += 1
+    ran("wycheproof bls hash to g2", seen, "as published, native backend")
+    domain = b"QUUX-V01-CS02-with-BLS12381G2_XMD:SHA-256_SSWU_RO_"
+    cases = release(vectors, "hash_to_G2", count=4)
+    for name, given, expected in cases:
+        message = given["msg"].encode()
+        point = bytes(G2Point.hash_to_curve(message, domain).to_xy_bytes_be())
+        coordinates = [hexed(part) for part in (expected["x"] + "," + expected["y"]).split(",")]
+        as_published = [coordinates[1], coordinates[0], coordinates[3], coordinates[2]]
+        assert point in (b"".join(coordinates), b"".join(as_published)), name
+        first, second = compress_G2(hash_to_G2(message, domain, sha256))
+        reference = int(first).to_bytes(48, "big") + int(second).to_bytes(48, "big")
+        assert reference == bytes(G2Point.hash_to_curve(message, domain).to_compressed_bytes())
+    ran("bls12-381-tests hash_to_G2", len(cases), "as published, both backends alike")
 
 
 def test_wycheproof_reference_sample(vectors: Path) -> None:
@@ -414,18 +476,27 @@ def sample(backend: BlsBackend, cases: list[Any], count: int) -> list[Any]:
     return cases[:count] if backend == PyEccBackend() else cases
 
 
-def test_release_sign(vectors: Path, backend: BlsBackend) -> None:
-    for _, given, expected in sample(backend, release(vectors, "sign", count=10), 3):
+def say(ran: Tally, backend: BlsBackend, suite: str, vectors: int, remark: str = "as published") -> None:
+    """Count what the native backend ran: the reference runs samples of some suites."""
+    if backend != PyEccBackend():
+        ran(f"bls12-381-tests {suite}", vectors, remark)
+
+
+def test_release_sign(vectors: Path, backend: BlsBackend, ran: Tally) -> None:
+    cases = sample(backend, release(vectors, "sign", count=10), 3)
+    for _, given, expected in cases:
         if expected is None:
             with pytest.raises(KeyFormatError):
                 BlsSigner(hexed(given["privkey"]), backend=backend)
         else:
             signer = BlsSigner(hexed(given["privkey"]), backend=backend)
             assert signer.sign(hexed(given["message"])) == hexed(expected)
+    say(ran, backend, "sign", len(cases))
 
 
-def test_release_verify(vectors: Path, backend: BlsBackend) -> None:
-    for _, given, expected in sample(backend, release(vectors, "verify", count=29), 3):
+def test_release_verify(vectors: Path, backend: BlsBackend, ran: Tally) -> None:
+    cases = sample(backend, release(vectors, "verify", count=29), 3)
+    for _, given, expected in cases:
         arguments: dict[str, Any] = {
             "public_key": hexed(given["pubkey"]),
             "message": hexed(given["message"]),
@@ -437,11 +508,24 @@ def test_release_verify(vectors: Path, backend: BlsBackend) -> None:
         else:
             with pytest.raises(SignatureError):
                 verify_bls(**arguments)
+    say(ran, backend, "verify", len(cases))
 
 
-def test_release_aggregate(vectors: Path, backend: BlsBackend) -> None:
+@needs_native
+def test_release_batch_verify(vectors: Path, ran: Tally) -> None:
+    """A batch holds when each of its signatures does: so it is checked here."""
+    cases = release(vectors, "batch_verify", count=2)
+    for _, given, expected in cases:
+        rows = zip(given["pubkeys"], given["messages"], given["signatures"], strict=True)
+        held = [ArkworksBackend().verify(*map(hexed, row)) for row in rows]
+        assert all(held) is expected
+    ran("bls12-381-tests batch_verify", len(cases), "one by one")
+
+
+def test_release_aggregate(vectors: Path, backend: BlsBackend, ran: Tally) -> None:
     refused = 0
-    for name, given, expected in release(vectors, "aggregate", count=6):
+    cases = release(vectors, "aggregate", count=6)
+    for name, given, expected in cases:
         signatures = list(map(hexed, given))
         if expected is None or "infinity" in name:
             refused += 1
@@ -450,11 +534,12 @@ def test_release_aggregate(vectors: Path, backend: BlsBackend) -> None:
         else:
             assert aggregate_bls(signatures, backend=backend) == hexed(expected)
     assert refused == 2
+    say(ran, backend, "aggregate", len(cases), "infinity refused as well")
 
 
-def test_release_fast_aggregate_verify(vectors: Path, backend: BlsBackend) -> None:
-    cases = release(vectors, "fast_aggregate_verify", count=12)
-    for _, given, expected in sample(backend, cases, 4):
+def test_release_fast_aggregate_verify(vectors: Path, backend: BlsBackend, ran: Tally) -> None:
+    cases = sample(backend, release(vectors, "fast_aggregate_verify", count=12), 4)
+    for _, given, expected in cases:
         arguments: dict[str, Any] = {
             "public_keys": list(map(hexed, given["pubkeys"])),
             "message": hexed(given["message"]),
@@ -466,22 +551,26 @@ def test_release_fast_aggregate_verify(vectors: Path, backend: BlsBackend) -> No
         else:
             with pytest.raises(SignatureError):
                 verify_bls_aggregate(**arguments)
+    say(ran, backend, "fast_aggregate_verify", len(cases))
 
 
-def test_release_public_keys(vectors: Path, backend: BlsBackend) -> None:
-    for name, given, expected in release(vectors, "deserialization_G1", count=13):
+def test_release_public_keys(vectors: Path, backend: BlsBackend, ran: Tally) -> None:
+    cases = release(vectors, "deserialization_G1", count=13)
+    for name, given, expected in cases:
         if expected and "infinity" not in name:
             require_bls_public_key(hexed(given["pubkey"]), backend=backend)
         else:
             with pytest.raises(KeyFormatError):
                 require_bls_public_key(hexed(given["pubkey"]), backend=backend)
+    say(ran, backend, "deserialization_G1", len(cases), "infinity refused as well")
 
 
 @needs_native
-def test_release_signatures(vectors: Path) -> None:
+def test_release_signatures(vectors: Path, ran: Tally) -> None:
     """An aggregate of one is the signature itself, so taking it apart and back changes no byte."""
     taken = 0
-    for name, given, expected in release(vectors, "deserialization_G2", count=15):
+    cases = release(vectors, "deserialization_G2", count=15)
+    for name, given, expected in cases:
         signature = hexed(given["signature"])
         if expected and "infinity" not in name:
             taken += 1
@@ -491,3 +580,4 @@ def test_release_signatures(vectors: Path) -> None:
                 aggregate_bls([signature], backend=ArkworksBackend())
             assert not ArkworksBackend().verify(GENERATOR, b"", signature)
     assert taken == 1
+    ran("bls12-381-tests deserialization_G2", len(cases), "infinity refused as well")

@@ -20,8 +20,11 @@ from creditledger.transparency.note import (
     Ed25519NoteSigner,
     add_signatures,
     open_note,
+    parse_note,
     parse_verifier_key,
+    sign_note,
 )
+from published_vectors import Tally
 
 CHECKPOINT = Checkpoint(origin="example.org/log", size=7, root=bytes(range(32)))
 NOTE = sign_checkpoint(CHECKPOINT, [Ed25519NoteSigner("example.org/log", Ed25519Signer(bytes(32)))])
@@ -134,15 +137,21 @@ def test_text_form_shows_no_seed() -> None:
         MlDsaCosignatureSigner("n", bytes(31))
 
 
-def test_published_cosignature_byte_for_byte(vectors: Path) -> None:
+def test_published_cosignature_byte_for_byte(vectors: Path, ran: Tally) -> None:
     cases = json.loads((vectors / "signed-notes/notes.json").read_text())
     case = next(case for case in cases if case.get("kind") == "cosignature")
     signer = CosignatureSigner(case["key_name"], Ed25519Signer(bytes.fromhex(case["ed25519_seed_hex"])))
     line = signer.cosign(case["body"].encode(), timestamp=case["timestamp"]).line
     assert line.decode() in case["note_lines"]
+    note = next(case for case in cases if case["name"] == "sigsum checkpoint")
+    parsed = parse_note(note["note"].encode())
+    log = Ed25519Signer(bytes.fromhex(note["ed25519_seed_hex"]))
+    signed = sign_note(parsed.text, [Ed25519NoteSigner(parsed.signatures[0].name, log)])
+    assert signed == note["note"].encode()
+    ran("signed-notes signed again", 2, "byte for byte")
 
 
-def test_published_verifier_keys(vectors: Path) -> None:
+def test_published_verifier_keys(vectors: Path, ran: Tally) -> None:
     cases = json.loads((vectors / "signed-notes/cosigner_vkeys.json").read_text())["cases"]
     accepted = 0
     for case in cases:
@@ -153,9 +162,10 @@ def test_published_verifier_keys(vectors: Path) -> None:
             with pytest.raises(KeyFormatError):
                 parse_verifier_key(case["vkey"])
     assert accepted == 2
+    ran("signed-notes verifier keys", len(cases), "2 read; 6 with another key's id or no key refused")
 
 
-def test_published_ml_dsa_44_signatures(vectors: Path) -> None:
+def test_published_ml_dsa_44_signatures(vectors: Path, ran: Tally) -> None:
     """The backend's verdicts, so that type 6 rests on a checked primitive."""
     from cryptography.exceptions import InvalidSignature
     from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PublicKey
@@ -173,4 +183,32 @@ def test_published_ml_dsa_44_signatures(vectors: Path) -> None:
             else:
                 assert case["result"] == "valid", case["tcId"]
             seen += 1
-    assert seen == 180
+    ran("wycheproof ml-dsa-44 verify", seen, "as published, the primitive under type 6")
+
+
+def test_published_ml_dsa_44_keys_and_signatures_from_a_seed(vectors: Path, ran: Tally) -> None:
+    """Our signer derives the published public key, under which the published signature holds."""
+    from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PublicKey
+
+    groups = json.loads((vectors / "wycheproof/mldsa_44_sign_seed_test.json").read_text())["testGroups"]
+    seen = refused = 0
+    for group in groups:
+        seed = bytes.fromhex(group["privateSeed"])
+        for case in group["tests"]:
+            seen += 1
+            if len(seed) != 32:
+                with pytest.raises(KeyFormatError):
+                    MlDsaCosignatureSigner("n", seed)
+                refused += 1
+                continue
+            key = MlDsaCosignatureSigner("n", seed).vkey.public_key
+            assert key.hex() == group["publicKey"], case["tcId"]
+            public, context = MLDSA44PublicKey.from_public_bytes(key), bytes.fromhex(case.get("ctx", ""))
+            if case["result"] == "invalid":
+                assert len(context) > 255, case["tcId"]
+                refused += 1
+            elif "mu" in case and "msg" not in case:
+                public.verify_mu(bytes.fromhex(case["sig"]), bytes.fromhex(case["mu"]))
+            else:
+                public.verify(bytes.fromhex(case["sig"]), bytes.fromhex(case["msg"]), context)
+    ran("wycheproof ml-dsa-44 sign, from the seed", seen, f"{refused} refused")

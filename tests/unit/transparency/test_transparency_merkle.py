@@ -21,6 +21,7 @@ from creditledger.transparency.merkle import (
     verify_consistency,
     verify_inclusion,
 )
+from published_vectors import Tally
 
 LEAVES = [leaf_hash(bytes([value])) for value in range(9)]
 
@@ -133,9 +134,9 @@ def test_a_proof_reads_few_nodes_of_a_large_tree() -> None:
     verify_inclusion(leaf=bytes(31) + b"\1", index=77_777, size=size, proof=proof, root=root)
 
 
-def test_published_inclusion_vectors(vectors: Path) -> None:
+def test_published_inclusion_vectors(vectors: Path, ran: Tally) -> None:
+    """L5, L6: wrong lengths, spare nodes, swapped sizes, indices beyond the tree; and the good ones."""
     files = sorted((vectors / "transparency-dev-merkle/testdata/inclusion").rglob("*.json"))
-    assert len(files) == 98
     for file in files:
         case = json.loads(file.read_text())
         arguments = {
@@ -150,11 +151,12 @@ def test_published_inclusion_vectors(vectors: Path) -> None:
                 verify_inclusion(**arguments)
         else:
             verify_inclusion(**arguments)
+    ran("transparency-dev-merkle inclusion", len(files), "as published")
 
 
-def test_published_consistency_vectors(vectors: Path) -> None:
+def test_published_consistency_vectors(vectors: Path, ran: Tally) -> None:
+    """L5: the same of consistency."""
     files = sorted((vectors / "transparency-dev-merkle/testdata/consistency").rglob("*.json"))
-    assert len(files) == 98
     for file in files:
         case = json.loads(file.read_text())
         arguments = {
@@ -169,6 +171,67 @@ def test_published_consistency_vectors(vectors: Path) -> None:
                 verify_consistency(**arguments)
         else:
             verify_consistency(**arguments)
+    ran("transparency-dev-merkle consistency", len(files), "as published")
+
+
+def test_published_subtree_inclusion_vectors(vectors: Path, ran: Tally) -> None:
+    """A subtree is a tree, once it begins where a subtree of its width may begin."""
+    files = sorted((vectors / "transparency-dev-merkle/testdata/subtreeinclusion").rglob("*.json"))
+    for file in files:
+        case = json.loads(file.read_text())
+        start, width = case["start"], case["end"] - case["start"]
+        is_subtree = width > 0 and start % (1 << (width - 1).bit_length()) == 0
+        try:
+            verify_inclusion(
+                leaf=_decode(case["leafHash"]),
+                index=case["leafIdx"] - start,
+                size=width,
+                proof=list(map(_decode, case["proof"] or [])),
+                root=_decode(case["root"]),
+            )
+            is_proven = True
+        except InclusionProofError:
+            is_proven = False
+        assert (is_proven and is_subtree) is not case["wantErr"], file.name
+    ran("transparency-dev-merkle subtree inclusion", len(files), "index and size counted from its start")
+
+
+def test_published_consistency_of_subtrees_from_the_first_leaf(vectors: Path, ran: Tally) -> None:
+    """A subtree from leaf 0 is a prefix, and its proof is the proof of RFC 6962.
+
+    Stricter in one: a tree of no leaves whose root is not that of the empty tree is refused."""
+    folder = vectors / "transparency-dev-merkle/testdata/subtreeconsistency"
+    cases = [json.loads(file.read_text()) for file in sorted(folder.rglob("*.json"))]
+    cases = [case for case in cases if case["start"] == 0]
+    for case in cases:
+        arguments = {
+            "first": case["end"],
+            "second": case["size"],
+            "first_root": _decode(case["root1"]),
+            "second_root": _decode(case["root2"]),
+            "proof": list(map(_decode, case["proof"] or [])),
+        }
+        if case["wantErr"] or (case["size"] == 0 and arguments["second_root"] != EMPTY_ROOT):
+            with pytest.raises(ConsistencyProofError):
+                verify_consistency(**arguments)
+        else:
+            verify_consistency(**arguments)
+    ran(
+        "transparency-dev-merkle consistency of subtrees",
+        len(cases),
+        "from leaf 0; stricter in 1",
+    )
+
+
+def test_published_reference_tree(vectors: Path, ran: Tally) -> None:
+    tree = json.loads((vectors / "transparency-dev-merkle/reference_tree.json").read_text())
+    leaves = [leaf_hash(bytes.fromhex(entry)) for entry in tree["leaf_inputs_hex"]]
+    nodes = sorted(append_nodes(_no_node, 0, leaves))
+    found = [value.hex() for _, _, value in nodes]
+    assert found == tree["node_hashes_flat_level0_then_1_2_3"]
+    roots = [root_from_leaf_hashes(leaves[:size]).hex() for size in range(9)]
+    assert roots == tree["empty_root"] + tree["root_hashes_size_1_to_8"]
+    ran("transparency-dev-merkle reference tree", len(found) + len(roots), "hashes recomputed")
 
 
 def _decode(value: str | None) -> bytes:

@@ -22,6 +22,7 @@ from creditledger.transparency.note import (
     parse_verifier_key,
     sign_note,
 )
+from published_vectors import Tally
 
 ALICE = Ed25519NoteSigner("alice", Ed25519Signer(b"\x01" * 32))
 BOB = Ed25519NoteSigner("bob", Ed25519Signer(b"\x02" * 32))
@@ -175,7 +176,7 @@ def test_a_verifier_key_around_a_weak_point_is_refused() -> None:
         VerifierKey(name="n", key_type=1, public_key=b"\x01" + bytes(31))
 
 
-def test_published_notes(vectors: Path) -> None:
+def test_published_notes(vectors: Path, ran: Tally) -> None:
     cases = json.loads((vectors / "signed-notes/notes.json").read_text())
     seen = 0
     for case in cases:
@@ -191,19 +192,21 @@ def test_published_notes(vectors: Path) -> None:
             with pytest.raises((MalformedRecordError, SignatureError)):
                 open_note(note, verifiers)
         seen += 1
-    assert seen == 22
+    ran("signed-notes notes", seen, "10 open, 12 refused")
 
 
-def test_published_note_is_signed_again_byte_for_byte(vectors: Path) -> None:
-    cases = json.loads((vectors / "signed-notes/notes.json").read_text())
-    case = next(case for case in cases if case["name"] == "sigsum checkpoint")
-    note = case["note"].encode()
-    parsed = parse_note(note)
-    signer = Ed25519Signer(bytes.fromhex(case["ed25519_seed_hex"]))
-    assert sign_note(parsed.text, [Ed25519NoteSigner(parsed.signatures[0].name, signer)]) == note
+def test_a_published_key_of_a_type_without_a_meaning_here_is_refused(vectors: Path, ran: Tally) -> None:
+    """Type 5 (RFC 6962): its note is well-formed, and opens for nobody here."""
+    case = json.loads((vectors / "signed-notes/rfc6962_note.json").read_text())
+    assert parse_note(case["rome_checkpoint"].encode()).encode() == case["rome_checkpoint"].encode()
+    with pytest.raises(KeyFormatError, match="type"):
+        parse_verifier_key(case["rome_vkey"])
+    with pytest.raises(SignatureError):
+        open_note(case["rome_checkpoint"].encode(), [note_verifier(ALICE.vkey)])
+    ran("signed-notes rfc 6962 key", 1, "type 5 refused: specs/log.md §6")
 
 
-def test_checkpoints_of_another_implementation_byte_for_byte(vectors: Path) -> None:
+def test_checkpoints_of_another_implementation_byte_for_byte(vectors: Path, ran: Tally) -> None:
     keys = json.loads((vectors / "tessera-log/keys.json").read_text())
     secret = base64.b64decode(keys["skey"].split("+", 4)[4])
     signer = Ed25519NoteSigner(keys["origin"], Ed25519Signer(secret[1:]))
@@ -211,3 +214,4 @@ def test_checkpoints_of_another_implementation_byte_for_byte(vectors: Path) -> N
     for size in range(16):
         note = (vectors / f"tessera-log/log/checkpoint.{size}").read_bytes()
         assert sign_note(parse_note(note).text, [signer]) == note
+    ran("tessera-log checkpoints, signed again", size + 1, "byte for byte, sizes 0 to 15")

@@ -29,6 +29,7 @@ from creditledger.transparency.tile import (
     tile_path,
     tiles_for_size,
 )
+from published_vectors import Tally
 
 
 @pytest.mark.parametrize(
@@ -173,7 +174,7 @@ def test_entry_bundles() -> None:
     assert len(encode_entry_bundle([b""] * 256)) == 512
 
 
-def test_another_implementations_log_byte_for_byte(vectors: Path) -> None:
+def test_another_implementations_log_byte_for_byte(vectors: Path, ran: Tally) -> None:
     folder = vectors / "tessera-log"
     entries = [entry.encode() for entry in json.loads((folder / "keys.json").read_text())["entries"]]
     assert len(entries) == 15
@@ -190,6 +191,7 @@ def test_another_implementations_log_byte_for_byte(vectors: Path) -> None:
         assert decode_entry_bundle(stored, width=size) == entries[:size]
         checkpoint = parse_checkpoint_note((folder / "log" / f"checkpoint.{size}").read_bytes())
         assert (checkpoint.size, checkpoint.root) == (size, tree_root(lambda *at: nodes[at], size=size))
+    ran("tessera-log tiles and entry bundles", 2 * size, "byte for byte, with the root of each size")
 
 
 def _none(level: int, index: int) -> bytes:

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -37,6 +38,7 @@ from creditledger.transparency.witness import (
     Witness,
     parse_add_checkpoint,
 )
+from published_vectors import Tally
 
 ORIGIN = "example.org/log"
 LOG = Ed25519NoteSigner(ORIGIN, Ed25519Signer(b"\x01" * 32))
@@ -215,13 +217,18 @@ STATUS: list[tuple[type[CreditLedgerError], int]] = [
 ]
 
 
-@pytest.mark.parametrize("file", ["litewitness.txt", "sumdb.txt"])
-def test_published_request_sequences(vectors: Path, file: str) -> None:
+def test_published_request_sequences(vectors: Path, ran: Tally) -> None:
     """The same answers as another witness gave, request by request.
 
     One of its requests changes the last base64 digit of a signature, which leaves the signature
     as it was: to us that is a second spelling (400). With a digit before changed, it is a 403."""
     published = json.loads((vectors / "litewitness-add-checkpoint/sequence.json").read_text())
+    seen = sum(answered_alike(published, file) for file in ("litewitness.txt", "sumdb.txt"))
+    ran("litewitness add-checkpoint", seen, "as answered there; 1 changed, see its test")
+
+
+def answered_alike(published: Any, file: str) -> int:
+    """How many requests of one transcript there are, once each was answered as published."""
     log = next(entry for entry in published["logs"] if entry["for_file"] == file)
     if "vkey" in log:
         vkey = parse_verifier_key(log["vkey"])
@@ -251,9 +258,10 @@ def test_published_request_sequences(vectors: Path, file: str) -> None:
         assert status == request["status"]
         if status == 409:
             assert request["asserts"] == f'body == "{stored[:-1]}\\n"'
+    return len(requests)
 
 
-def test_published_consistency_proof_of_a_witness(vectors: Path) -> None:
+def test_published_consistency_proof_of_a_witness(vectors: Path, ran: Tally) -> None:
     published = json.loads((vectors / "signed-notes/witness_consistency.json").read_text())
     notes = {case["name"]: case for case in json.loads((vectors / "signed-notes/notes.json").read_text())}
     vkey = parse_verifier_key(published["log_vkey"])
@@ -264,3 +272,4 @@ def test_published_consistency_proof_of_a_witness(vectors: Path) -> None:
     with pytest.raises(ConsistencyProofError):
         witness.add_checkpoint(5, proof[::-1], new, log_vkeys=[vkey], now_unix_s=2)
     witness.add_checkpoint(5, proof, new, log_vkeys=[vkey], now_unix_s=2)
+    ran("signed-notes witness consistency", 1, "and refused in reverse")
