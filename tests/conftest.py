@@ -26,6 +26,12 @@ def vectors() -> Path:
     return Path(folder)
 
 
+@pytest.fixture(autouse=True)
+def _own_state(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What an audit remembers of a log is forgotten between tests: their logs share names and keys."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+
+
 @pytest.fixture
 def ran(request: pytest.FixtureRequest) -> Tally:
     """Says that a published suite was run to its end: it is counted in the table after the tests."""

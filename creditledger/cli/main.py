@@ -29,7 +29,7 @@ VERBS: Final = {
     "statement": "accounts",
     "prove": "proofs",
     "verify": "verification",
-    "audit": "log",
+    "audit": "published",
     "fsck": "log",
     "quote": "spending",
     "hold": "spending",

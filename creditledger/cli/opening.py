@@ -5,9 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
-
-from creditledger.errors import UnknownIdError
+from creditledger.errors import StorageError, UnknownIdError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,7 +37,7 @@ def writing(path: Path) -> "Iterator[Ledger]":
 def cosigners_for(path: Path) -> "Sequence[Cosigner]":
     """The witnesses with a URL in the policy of the ledger in a directory.
 
-    Raises StorageError, MalformedRecordError; UsageError where the extra ``service`` is missing."""
+    Raises StorageError, MalformedRecordError; StorageError too where the extra ``service`` is missing."""
     from creditledger.ledger.directory import LedgerDirectory
     from creditledger.transparency.trust_policy import TrustPolicy
 
@@ -52,7 +50,7 @@ def cosigners_for(path: Path) -> "Sequence[Cosigner]":
     try:
         from creditledger.service.witness_client import cosigners_of
     except ImportError as error:
-        raise click.UsageError(
+        raise StorageError(
             "the policy's witnesses are on the network: pip install 'creditledger[service]'"
         ) from error
     return cosigners_of(policy)

@@ -94,7 +94,7 @@ def source_of(ledger: Path | str) -> "Iterator[LogSource]":
     try:
         from creditledger.service.http_source import HttpSource
     except ImportError as error:
-        raise click.UsageError(
+        raise StorageError(
             "a log at a URL takes the package httpx2: pip install 'creditledger[service]'"
         ) from error
     source = HttpSource(ledger)

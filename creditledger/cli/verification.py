@@ -68,7 +68,9 @@ def verify(
     emit(answer, as_json=as_json)
 
 
-def _bundle(encoded: bytes, policy: "TrustPolicy", require: "Requirement", now_unix_ms: int) -> dict[str, Any]:
+def _bundle(
+    encoded: bytes, policy: "TrustPolicy", require: "Requirement", now_unix_ms: int
+) -> dict[str, Any]:
     from creditledger.transparency.verification import verify_bundle
 
     if policy.ledger_id is None:
