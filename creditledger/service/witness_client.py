@@ -101,15 +101,20 @@ class HttpCosigner:
                     follow_redirects=False,
                     extensions={"trace": deadline.watch},
                 ) as response:
-                    return response.status_code, self._bounded(response)
+                    status, content = response.status_code, self._bounded(response)
             except httpx2.TransportError as error:
-                late = deadline.has_passed or isinstance(error, httpx2.TimeoutException)
-                reason = "is late" if late else "cannot be reached"
-                raise BusyError(
-                    f"witness {self.name} {reason}",
-                    expected=f"an answer within {self._timeout_s} s",
-                    found=f"{type(error).__name__} at {self.url}",
-                ) from error
+                is_late = deadline.has_passed or isinstance(error, httpx2.TimeoutException)
+                raise self._away(is_late=is_late, found=type(error).__name__) from error
+            if deadline.has_passed:  # an answer without a length then looks whole
+                raise self._away(is_late=True, found=f"{len(content)} bytes")
+        return status, content
+
+    def _away(self, *, is_late: bool, found: str) -> BusyError:
+        return BusyError(
+            f"witness {self.name} {'is late' if is_late else 'cannot be reached'}",
+            expected=f"an answer within {self._timeout_s} s",
+            found=f"{found} at {self.url}",
+        )
 
     def _bounded(self, response: httpx2.Response) -> bytes:
         content = bytearray()
