@@ -344,6 +344,27 @@ def test_without_the_extra_one_line_says_what_to_install(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_pool_is_published_under_a_witness_of_somebody_else(tmp_path: Path) -> None:
+    """And not published, but logged all the same, while its quorum is away."""
+    pool = tmp_path / "pool"
+    ask("init", pool, "--origin", "pool.example/w")
+    policy = TrustPolicy.load(pool / "policy")
+    with running(tmp_path / "w", "--log", policy.logs[0].vkey) as witness:
+        line = f"witness far {witness.vkey} {witness.url}\ngroup both all local far\nquorum both\n"
+        asked = (pool / "policy").read_text().replace("quorum local\n", line, 1)
+        (pool / "policy").write_text(asked)
+        note = ask("checkpoint", pool)["note"].encode()
+        text, signatures = open_note(note, [note_verifier(witness.vkey)])
+        assert (len(signatures), parse_checkpoint(text).size) == (1, ask("status", pool)["size"])
+        assert TrustPolicy.load(pool / "policy").verify_checkpoint(note)
+        witness.end()
+    before = (pool / "public" / "checkpoint").read_bytes()
+    ask("key", "new", tmp_path / "c.key")
+    said = cli("register", pool, "carol", "--key", tmp_path / "c.key", "--json")
+    assert (said.code, said.answer["status"]) == (0, "pending")
+    assert (pool / "public" / "checkpoint").read_bytes() == before
+
+
 def test_a_publisher_can_ask_a_witness_that_is_gone(tmp_path: Path) -> None:
     from creditledger.errors import BusyError
 
