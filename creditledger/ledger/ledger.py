@@ -345,7 +345,7 @@ class Ledger:
     def publish(self) -> bytes:
         """Publish all that is logged; the cosigned checkpoint's note: see `Publisher.publish`."""
         writer = self._require_writer()
-        with self.snapshot() as snapshot:
+        with self._public.turn, self.snapshot() as snapshot:
             publication = self._public.publish(
                 snapshot, operator=self._require_operator(), now_unix_ms=self._clock()
             )

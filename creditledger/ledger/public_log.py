@@ -2,6 +2,7 @@
 
 Source: specs/ledger.md §6."""
 
+import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 class PublicLog:
     """What readers of one ledger see, and how it is brought up to date."""
 
-    __slots__ = ("_cosigners", "_directory", "_is_swept", "_ml_dsa", "_origin", "replies")
+    __slots__ = ("_cosigners", "_directory", "_is_swept", "_ml_dsa", "_origin", "replies", "turn")
 
     def __init__(
         self,
@@ -43,6 +44,8 @@ class PublicLog:
         self._ml_dsa = ml_dsa
         self._cosigners = tuple(cosigners)
         self._is_swept = False
+        self.turn = threading.Lock()
+        """Held while publishing, from the snapshot on: else a slower one puts an older checkpoint back."""
         self.replies: tuple[Reply, ...] = ()
         """What became of asking each witness for the last publication."""
 

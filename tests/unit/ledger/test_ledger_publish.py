@@ -2,6 +2,7 @@
 
 import itertools
 import shutil
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +22,7 @@ from creditledger.ledger.stored_log import decode_bodies, entry_key, node_key
 from creditledger.transparency.checkpoint import parse_checkpoint_note
 from creditledger.transparency.merkle import leaf_hash, root_from_leaf_hashes
 from creditledger.transparency.tile import decode_entry_bundle, tiles_for_size
-from ledger_pools import ORIGIN, START_MS, FixedClock, fill, found, registration, working
+from ledger_pools import ORIGIN, START_MS, FixedClock, fill, found, grant, registration, working
 
 
 @pytest.fixture
@@ -207,6 +208,33 @@ def test_a_failed_publication_keeps_the_old_checkpoint_and_can_be_repeated(
             ledger.publish()
     assert ledger.checkpoint() == before
     assert parse_checkpoint_note(ledger.publish()).size == 300
+
+
+def test_a_slower_publication_does_not_put_back_an_older_checkpoint(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One thread publishes while another appends and publishes: the one that began later ends later."""
+    fill(ledger, 2)
+    slow, reached = threading.Event(), threading.Event()
+    original = publish.replace_file
+
+    def replace_slowly(path: Path, content: bytes) -> None:
+        if threading.current_thread() is first:
+            reached.set()
+            slow.wait(10)
+        original(path, content)
+
+    monkeypatch.setattr(publish, "replace_file", replace_slowly)
+    first, second = threading.Thread(target=ledger.publish), threading.Thread(target=ledger.publish)
+    first.start()
+    assert reached.wait(10)
+    ledger.append(grant(ledger.id, "filler", 1, 99))
+    second.start()
+    second.join(0.2)
+    slow.set()
+    first.join(10)
+    second.join(10)
+    assert parse_checkpoint_note(ledger.checkpoint()).size == 3
 
 
 def test_a_published_file_is_never_overwritten(ledger: Ledger) -> None:
