@@ -5,7 +5,7 @@ Source: specs/ledger.md §6, after C2SP tlog-witness."""
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 from creditledger.errors import (
@@ -15,12 +15,13 @@ from creditledger.errors import (
     IntegrityError,
     PolicyError,
     RollbackError,
+    SignatureError,
     StorageError,
 )
 from creditledger.ledger.stored_log import StoredLog
 from creditledger.transparency.cosignature import note_verifier
 from creditledger.transparency.merkle import prove_consistency
-from creditledger.transparency.note import VerifierKey, add_signatures, open_note
+from creditledger.transparency.note import VerifierKey, add_signatures, parse_note
 from creditledger.transparency.witness import AddCheckpoint, StaleSizeError
 
 TIMEOUT_SECONDS: Final = 10.0
@@ -70,6 +71,8 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
+    place: int
+    """Among the cosigners: names are the policy's business, and two may be the same."""
     cosigner: Cosigner
     tries: int
 
@@ -92,27 +95,29 @@ def collect(
     if not cosigners:
         return []
     pool = ThreadPoolExecutor(len(cosigners), thread_name_prefix="cosign")
-    replies: dict[str, Reply] = {}
+    replies: dict[int, Reply] = {}
     try:
         pending = {
-            pool.submit(cosigner.cosign, _request(note, log, old_size)): _Asked(cosigner, 1)
-            for cosigner in cosigners
+            pool.submit(cosigner.cosign, _request(note, log, old_size)): _Asked(place, cosigner, 1)
+            for place, cosigner in enumerate(cosigners)
         }
         deadline = time.monotonic() + timeout_s
-        while pending and (left := deadline - time.monotonic()) > 0:
+        while pending:
+            if suffices([reply.line for reply in replies.values() if reply.line]):
+                deadline = min(deadline, time.monotonic() + grace_s)
+            if (left := deadline - time.monotonic()) <= 0:
+                break
             for future in wait(pending, timeout=left, return_when=FIRST_COMPLETED).done:
                 asked = pending.pop(future)
                 size = _size_to_try(future, asked, log.size)
                 if size is None:
-                    replies[asked.cosigner.name] = _reply(future, asked.cosigner, note, log.size)
+                    replies[asked.place] = _reply(future, asked.cosigner, note, log.size)
                 else:
                     again = pool.submit(asked.cosigner.cosign, _request(note, log, size))
-                    pending[again] = _Asked(asked.cosigner, asked.tries + 1)
-            if pending and suffices([reply.line for reply in replies.values() if reply.line]):
-                deadline = min(deadline, time.monotonic() + grace_s)
+                    pending[again] = replace(asked, tries=asked.tries + 1)
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
-    return [replies.get(cosigner.name) or _late(cosigner.name) for cosigner in cosigners]
+    return [replies.get(place) or _late(cosigner.name) for place, cosigner in enumerate(cosigners)]
 
 
 def quorum_error(error: PolicyError, replies: Sequence[Reply]) -> CreditLedgerError:
@@ -148,24 +153,37 @@ def _size_to_try(future: "Future[bytes]", asked: _Asked, size: int) -> int | Non
 def _reply(future: "Future[bytes]", cosigner: Cosigner, note: bytes, size: int) -> Reply:
     error = future.exception()
     if error is None:
-        line = future.result()
         try:
-            open_note(add_signatures(note, [line]), [note_verifier(cosigner.vkey)])
+            return Reply(name=cosigner.name, line=_own_line(future.result(), cosigner.vkey, note))
         except CreditLedgerError as found:
             error = found
-        else:
-            return Reply(name=cosigner.name, line=line)
     if isinstance(error, StaleSizeError):
-        error = _misplaced(error, size)
-    if not isinstance(error, CreditLedgerError):
+        error = _misplaced(error, cosigner.name, size)
+    if isinstance(error, AssertionError) or not isinstance(error, Exception):
         raise error
+    if not isinstance(error, CreditLedgerError):
+        # Whatever its client stumbled over: one witness does not stop the others.
+        error = BusyError(f"asking it failed: {type(error).__name__}: {error}")
     return Reply(name=cosigner.name, error=error)
 
 
-def _misplaced(error: StaleSizeError, size: int) -> CreditLedgerError:
+def _own_line(answer: bytes, vkey: VerifierKey, note: bytes) -> bytes:
+    """The line by ``vkey`` in ``answer``, verified. Lines of other keys are dropped: one that is false
+    would spoil the whole note. Raises SignatureError, MalformedRecordError."""
+    before = parse_note(note)
+    added = parse_note(add_signatures(note, [answer])).signatures[len(before.signatures) :]
+    own = [line for line in added if (line.name, line.key_id) == (vkey.name, vkey.key_id)]
+    if not own:
+        raise SignatureError("it gives no line of its own", expected=str(vkey), found=f"{len(added)} others")
+    for line in own:
+        note_verifier(vkey).verify(before.text, line.body)
+    return own[-1].line
+
+
+def _misplaced(error: StaleSizeError, name: str, size: int) -> CreditLedgerError:
     if error.stored_size > size:
         return RollbackError(
-            "a witness has seen a larger log",
+            f"witness {name} has seen a larger log",
             expected=f"at least {error.stored_size} entries",
             found=str(size),
         )

@@ -134,7 +134,7 @@ def test_a_witness_that_is_ahead_stops_a_log_that_cannot_do_without_it(
         opened.append(registration(opened.id, "alice"))
         before = opened.publish()
         remotes[1].lies_of_size = 10_000
-        with pytest.raises(RollbackError):
+        with pytest.raises(RollbackError, match="remote-1 has seen a larger log"):
             opened.publish()
         assert opened.checkpoint() == before
 
@@ -182,6 +182,47 @@ def test_somebody_elses_line_is_not_the_witnesss(ledger: Ledger, remotes: list[R
         assert statuses(opened)["remote-0"] == "refused"
 
 
+def test_a_false_line_of_another_witness_does_not_spoil_the_note(
+    ledger: Ledger, remotes: list[Remote]
+) -> None:
+    """Readers refuse a note in which any known key's line is false: a liar could stop the log with one."""
+    honest, other = remotes[0].cosign, CosignatureSigner(LOCAL_WITNESS, signer("witness"))
+
+    def cosign(request: AddCheckpoint) -> bytes:
+        return other.cosign(b"another text\n", timestamp=START_MS // 1_000).line + honest(request)
+
+    remotes[0].cosign = cosign  # type: ignore[method-assign]
+    with asking(ledger, remotes, threshold=3) as opened:
+        opened.publish()
+        assert set(statuses(opened).values()) == {"cosigned"}
+
+
+@pytest.mark.parametrize("answer", [b"", b"\n", b"no line\n", b"\xff" * 10])
+def test_what_is_no_line_is_dropped(ledger: Ledger, remotes: list[Remote], answer: bytes) -> None:
+    remotes[0].cosign = lambda request: answer  # type: ignore[method-assign]
+    with asking(ledger, remotes, threshold=2) as opened:
+        opened.publish()
+        assert statuses(opened)["remote-0"] == "refused"
+
+
+def test_a_client_that_stumbles_stops_no_other(ledger: Ledger, remotes: list[Remote]) -> None:
+    remotes[0].error = OSError("network is unreachable")
+    with asking(ledger, remotes, threshold=2) as opened:
+        opened.publish()
+        assert statuses(opened)["remote-0"] == "away"
+        remotes[1].error = ValueError("not a number")
+        with pytest.raises(BusyError, match=r"OSError: network is unreachable.*ValueError"):
+            opened.publish()
+
+
+def test_two_witnesses_of_one_name_are_both_heard(ledger: Ledger, remotes: list[Remote]) -> None:
+    """The local witness's name is free for others in a policy that does not name it so."""
+    with asking(ledger, remotes, threshold=3) as opened:
+        remotes[2].name = remotes[1].name
+        opened.publish()
+        assert [reply.status for reply in opened.witness_replies] == ["cosigned"] * 4
+
+
 def test_who_does_not_answer_is_waited_for_only_so_long(ledger: Ledger, remotes: list[Remote]) -> None:
     gate = remotes[0].gate = threading.Event()
     started = time.monotonic()
@@ -226,6 +267,19 @@ def test_a_witness_that_has_seen_another_history_is_heard(ledger: Ledger, remote
         state.put(ORIGIN, expected=seen, new=replace(seen, root=bytes(32)))
         with pytest.raises(ConsistencyProofError):
             opened.publish()
+
+
+def test_where_no_quorum_is_asked_for_nobody_is_waited_for_long(
+    ledger: Ledger, remotes: list[Remote]
+) -> None:
+    gate = remotes[0].gate = threading.Event()
+    started = time.monotonic()
+    with ledger.snapshot() as snapshot:
+        note = ledger.checkpoint()
+        replies = collect(remotes[:1], note, snapshot.log, old_size=0, suffices=lambda _: True)
+    gate.set()
+    assert time.monotonic() - started < 5
+    assert [reply.status for reply in replies] == ["away"]
 
 
 def test_nobody_is_asked_where_there_is_nobody(ledger: Ledger) -> None:
