@@ -102,9 +102,9 @@ class Writer:
         with self.turn:
             if self._failure:
                 raise StorageError(f"writer stopped: {self._failure}", expected="a ledger opened anew")
-            self._compare_clocks()
+            now = self._take_time()
             try:
-                return self._commit(submissions)
+                return self._commit(submissions, now)
             except (StorageError, IntegrityError) as error:
                 self._failure = str(error)
                 raise
@@ -113,35 +113,36 @@ class Writer:
         """Take note of what time a quorum of witnesses last said it was."""
         self._witnessed_unix_ms = cosigned_unix_ms
 
-    def _compare_clocks(self) -> None:
-        """Ask the witnesses for the time if their last word is older than the pool's tolerance.
+    def _take_time(self) -> int:
+        """This machine's time (Unix milliseconds), taken once so that nothing can jump in between.
 
-        Raises BusyError where they are away, or disagree with this machine's clock."""
+        Asks the witnesses if their last word is older than the pool's tolerance. Raises BusyError where
+        they are away, or disagree with this machine's clock."""
+        now, tolerance = self._clock(), self._tolerance_ms
         if self._ask_witnesses is None:
-            return
-        tolerance = self._tolerance_ms
+            return now
         # Witnesses date whole seconds.
         latest = tolerance + 1_000
-        witnessed = self._witnessed_unix_ms
-        if witnessed is None or self._clock() > witnessed + latest:
+        if self._witnessed_unix_ms is None or now > self._witnessed_unix_ms + latest:
             self._ask_witnesses()
-            witnessed = self._witnessed_unix_ms
-        now = self._clock()
+            now = self._clock()
+        witnessed = self._witnessed_unix_ms
         if witnessed is not None and not witnessed - tolerance <= now <= witnessed + latest:
             raise BusyError(
                 "this machine's clock and its witnesses disagree",
                 expected=f"{witnessed} to within {tolerance} ms",
                 found=str(now),
             )
+        return now
 
-    def _commit(self, submissions: Sequence[Submission]) -> list[Outcome]:
+    def _commit(self, submissions: Sequence[Submission], now: int) -> list[Outcome]:
         # The order is the promise: sealed sketches, then the commit, then the head, then the answer.
         # Stopped anywhere between, what was answered is there, and what is there is whole.
         with self._store.write() as view:
             log = StoredLog(view)
             require_not_rolled_back(log, self._head)
             log.require_sound_edge()
-            time = self._entry_time(view)
+            time = self._entry_time(view, now)
             sealed: list[bytes] = []
             outcomes = [self._admit(view, log, submission, time, sealed) for submission in submissions]
             if any(isinstance(outcome, Acknowledgement) and not outcome.repeated for outcome in outcomes):
@@ -180,10 +181,10 @@ class Writer:
         sealed.extend(parts.sealed)
         return Acknowledgement(index=index, leaf_hash=leaf, repeated=False)
 
-    def _entry_time(self, view: StateView) -> int:
+    def _entry_time(self, view: StateView, now: int) -> int:
         """``max(previous, now)``. Raises BusyError when the clock contradicts the log."""
         state = State(state_of(view))
-        now, previous = self._clock(), tip_of(state).time_unix_ms
+        previous = tip_of(state).time_unix_ms
         tolerance = self._tolerance_ms = in_force(state).clock_tolerance_ms
         if now + tolerance < previous:
             raise BusyError(

@@ -79,6 +79,25 @@ def test_nothing_expires_vests_or_settles_by_a_clock_that_jumped(ledger: Ledger,
     assert len(ledger.expire_due()) == 1
 
 
+def test_a_clock_that_jumps_while_a_record_is_logged_dates_nothing(
+    ledger: Ledger, times: Times, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The time that the witnesses bear out is the time that the entry has: nothing is read in between."""
+    compared = FixedClock.__call__
+
+    def jump_once_read(clock: FixedClock) -> int:
+        now = compared(clock)
+        if clock is times.writer:
+            clock.now += DAY_MS
+        return now
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FixedClock, "__call__", jump_once_read)
+        ledger.append(registration(ledger.id, "alice"))
+    assert times.writer.now > START_MS
+    assert ledger.entry(1).time_unix_ms == START_MS
+
+
 def test_a_day_that_has_really_passed_is_no_jump(ledger: Ledger, times: Times) -> None:
     times.pass_by(DAY_MS)
     ledger.append(registration(ledger.id, "alice"))
