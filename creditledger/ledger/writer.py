@@ -116,24 +116,24 @@ class Writer:
     def _take_time(self) -> int:
         """This machine's time (Unix milliseconds), taken once so that nothing can jump in between.
 
-        Asks the witnesses if their last word is older than the pool's tolerance. Raises BusyError where
-        they are away, or disagree with this machine's clock."""
-        now, tolerance = self._clock(), self._tolerance_ms
-        if self._ask_witnesses is None:
-            return now
-        # Witnesses date whole seconds.
-        latest = tolerance + 1_000
-        if self._witnessed_unix_ms is None or now > self._witnessed_unix_ms + latest:
+        Asks the witnesses anew if their last word is not this time, to within the pool's tolerance. Raises
+        BusyError where they are away, or disagree with this machine's clock."""
+        now = self._clock()
+        if self._ask_witnesses is not None and not self._is_witnessed(now):
             self._ask_witnesses()
             now = self._clock()
-        witnessed = self._witnessed_unix_ms
-        if witnessed is not None and not witnessed - tolerance <= now <= witnessed + latest:
-            raise BusyError(
-                "this machine's clock and its witnesses disagree",
-                expected=f"{witnessed} to within {tolerance} ms",
-                found=str(now),
-            )
+            if not self._is_witnessed(now):
+                raise BusyError(
+                    "this machine's clock and its witnesses disagree",
+                    expected=f"{self._witnessed_unix_ms} to within {self._tolerance_ms} ms",
+                    found=str(now),
+                )
         return now
+
+    def _is_witnessed(self, now: int) -> bool:
+        # Witnesses date whole seconds.
+        witnessed, tolerance = self._witnessed_unix_ms, self._tolerance_ms
+        return witnessed is not None and witnessed - tolerance <= now <= witnessed + tolerance + 1_000
 
     def _commit(self, submissions: Sequence[Submission], now: int) -> list[Outcome]:
         # The order is the promise: sealed sketches, then the commit, then the head, then the answer.

@@ -397,23 +397,6 @@ def test_a_clock_far_behind_the_log_is_refused(ledger: Ledger, clock: FixedClock
     ledger.append(registration(ledger.id, "bob"))
 
 
-def test_a_clock_far_behind_the_witnesses_is_refused_also_after_reopening(
-    ledger: Ledger, clock: FixedClock
-) -> None:
-    tolerance = ledger.genesis.parameters.clock_tolerance_ms
-    clock.now = START_MS + 10 * tolerance
-    ledger.publish()
-    clock.now = START_MS + 8 * tolerance
-    with pytest.raises(BusyError):
-        ledger.append(registration(ledger.id, "alice"))
-    again = reopened(ledger, clock)
-    with pytest.raises(BusyError):
-        again.append(registration(ledger.id, "alice"))
-    clock.now = START_MS + 9 * tolerance
-    again.append(registration(ledger.id, "alice"))
-    again.close()
-
-
 def test_threads_take_turns(ledger: Ledger) -> None:
     found_indexes: list[int] = []
 

@@ -142,6 +142,21 @@ def test_a_clock_that_jumped_while_nobody_wrote_is_noticed_at_the_first_append(
         assert opened.size == 1
 
 
+def test_a_clock_behind_its_witnesses_is_refused_also_after_reopening(ledger: Ledger, times: Times) -> None:
+    """Until they say another time themselves."""
+    times.pass_by(DAY_MS)
+    ledger.publish()
+    times.writer.now -= DAY_MS // 2
+    with pytest.raises(BusyError, match="clock"):
+        ledger.append(registration(ledger.id, "alice"))
+    ledger.close()
+    with Ledger.open(ledger.path, clock=times.writer, witness_clock=times.witness) as opened:
+        with pytest.raises(BusyError, match="clock"):
+            opened.append(registration(opened.id, "alice"))
+        times.witness.now = times.writer.now
+        opened.append(registration(opened.id, "alice"))
+
+
 def test_without_its_witnesses_a_writer_does_not_know_the_time(
     ledger: Ledger, times: Times, monkeypatch: pytest.MonkeyPatch
 ) -> None:

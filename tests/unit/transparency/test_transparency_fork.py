@@ -1,8 +1,6 @@
 """Evidence that a log signed two histories: it convicts forks, and nobody else."""
 
-import json
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from hypothesis import assume, given
@@ -34,7 +32,6 @@ ORIGIN = "example.org/forked"
 LOG = Ed25519NoteSigner(ORIGIN, Ed25519Signer(b"\x01" * 32))
 OTHER = Ed25519NoteSigner("example.org/other", Ed25519Signer(b"\x02" * 32))
 POLICY = TrustPolicy(logs=(PolicyLog(vkey=LOG.vkey), PolicyLog(vkey=OTHER.vkey)), quorum=NO_QUORUM)
-VECTOR = Path(__file__).parents[2] / "vectors" / "log" / "fork.json"
 
 
 class Tree:
@@ -166,14 +163,6 @@ def test_what_is_read_is_written_back(tail: bytes) -> None:
         pass
     except CreditLedgerError as error:
         raise AssertionError(error) from error
-
-
-def test_the_vector() -> None:
-    case = json.loads(VECTOR.read_text())
-    policy = TrustPolicy.parse(case["policy"].encode())
-    found = verify_fork(case["evidence"].encode(), policy)
-    assert [found.first.size, found.second.size] == case["sizes"]
-    assert [found.first.root.hex(), found.second.root.hex()] == case["roots"]
 
 
 def test_a_reader_may_read_nodes_from_anywhere() -> None:

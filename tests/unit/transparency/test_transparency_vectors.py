@@ -23,6 +23,7 @@ from creditledger.transparency.cosignature import (
     ml_dsa_message,
     note_verifier,
 )
+from creditledger.transparency.fork import verify_fork
 from creditledger.transparency.keys import (
     Ed25519Signer,
     require_ed25519_public_key,
@@ -85,6 +86,7 @@ CHECKED = {
     "add-checkpoint",
     "trust-policy",
     "tlog-proof",
+    "fork",
 }
 
 
@@ -193,6 +195,14 @@ def test_map_proofs(name: str) -> None:
     tree = SparseMerkleMap(MemoryNodeStore())
     assert tree.update(EMPTY_MAP_ROOT, content) == root
     assert tree.prove(root, key) == proof
+
+
+def test_fork() -> None:
+    case = load("fork")
+    policy = TrustPolicy.parse(case["policy"].encode())
+    found = verify_fork(case["evidence"].encode(), policy)
+    assert [found.first.size, found.second.size] == case["sizes"]
+    assert [found.first.root, found.second.root] == unhex(case["roots"])
 
 
 def test_note() -> None:
