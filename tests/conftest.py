@@ -43,7 +43,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(VectorTable(config))
 
 
-EXCUSED = ("torch", "cuda", "strace", "go")
+EXCUSED = ("torch", "cuda", "strace", "gcc", "loop", "nbd", "go")
 """What a test may ask for and be skipped without, unless CREDITLEDGER_NO_SKIP names it."""
 
 

@@ -77,7 +77,7 @@ def traced(action: Action, pool: Path, *options: str) -> Ended:
         watcher.stderr.close()
         if "attached" not in line:
             raise AssertionError(f"strace did not attach: {line}{rest}")
-        return Ended(os.waitstatus_to_exitcode(status), tuple(_received(here)), seen.read_text())
+        return Ended(os.waitstatus_to_exitcode(status), tuple(received(here)), seen.read_text())
 
 
 def _act(action: Action, pool: Path, there: socket.socket) -> int:
@@ -96,7 +96,7 @@ def _act(action: Action, pool: Path, there: socket.socket) -> int:
     return 0
 
 
-def _received(here: socket.socket) -> list[str]:
+def received(here: socket.socket) -> list[str]:
     here.setblocking(False)
     lines: list[str] = []
     with contextlib.suppress(BlockingIOError, ConnectionResetError):
@@ -116,7 +116,7 @@ def founded(path: Path) -> Path:
     with found(path, hardware=(hardware,)) as ledger:
         ledger.append(registration(ledger.id, "alice"))
         ledger.append(registration(ledger.id, "queue", Role.QUEUE))
-        ledger.append(grant(ledger.id, "alice", 10**9, number=1_000_000))
+        ledger.append(grant(ledger.id, "alice", 10**9, number=2_000_000))
         ledger.complete_round()
         ledger.append(signed(ledger.id, hold_of_alice(), signer("alice")))
         ledger.complete_round()
