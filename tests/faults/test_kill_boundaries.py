@@ -57,9 +57,7 @@ def test_a_kill_at_any_boundary_loses_nothing(shim: Path, tmp_path: Path) -> Non
     for name, row in found["table"].items():
         by = ", ".join(f"{call} {count}" for call, count in sorted(row["by"].items()))
         print(ROW.format(name, row["boundaries"], row["kills"], row["least"], by))
-    print(
-        f"{found['kills']} kills, {len(found['wrongs'])} wrong; {found['survived']} writers ended by themselves"
-    )
+    print(f"{found['kills']} kills, {len(found['wrongs'])} wrong; {found['survived']} ended by themselves")
     assert not found["wrongs"], "\n".join(found["wrongs"])
     assert found["kills"] >= KILLS
     assert set(found["table"]) == OPERATIONS

@@ -2,12 +2,15 @@
 
 import os
 import shutil
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
+from cli_pools import environment
 from crash_pools import (
     Action,
     Ended,
@@ -147,3 +150,23 @@ def _wrong(case: Path, action: Action, ended: Ended) -> str:
     if found != kept or not acknowledged(again).items() >= kept.items() or grown < size:
         return f"acknowledged {kept}, found {found}, repeated {again}"
     return ""
+
+
+@pytest.mark.parametrize("name", ["head", "public/checkpoint", "witness"])
+def test_a_disk_that_does_not_give_a_file_is_told_from_a_file_that_is_wrong(
+    pool: Path, tmp_path: Path, name: str
+) -> None:
+    """The storage check ends with 5 where reading fails, and with 4 where what was read is not right."""
+    case = Path(shutil.copytree(pool, tmp_path / "pool"))
+    with opened(case) as ledger:
+        ledger.publish()
+    failing = ["strace", "-f", "-o", os.devnull, "-P", str(case / name)]
+    failing += ["-e", "trace=read", "-e", "inject=read:error=EIO"]
+    verb = [sys.executable, "-m", "creditledger", "fsck", str(case)]
+    found = [
+        subprocess.run(command, env=environment(), capture_output=True, check=False).returncode
+        for command in ([*failing, *verb], verb)
+    ]
+    (case / name).write_bytes(b"something else\n")
+    found.append(subprocess.run(verb, env=environment(), capture_output=True, check=False).returncode)
+    assert found == [5, 0, 4]
