@@ -113,7 +113,7 @@ def _check_pages(store: Path) -> None:
         return
     try:
         with disk_errors(store):
-            problems = verify(store)
+            problems: list[str] = verify(store)  # type: ignore[no-untyped-call]
     except VerifyError as error:
         problems = [str(error)]
     if problems:

@@ -22,6 +22,8 @@ MAP_SIZE_MAX: Final = 1 << 46
 READERS_MAX: Final = 1_024
 GROW_WAIT_SECONDS: Final = 10.0
 """How long growing the map waits for this process's readers to end."""
+READER_CHECK_COMMITS: Final = 32
+"""After so many commits the places of readers that died are cleared: each keeps old pages from reuse."""
 CHECKSUM_SIZE: Final = 8
 SCAN_ROWS: Final = 256
 _LMDB_MAJOR: Final = 0
@@ -43,6 +45,7 @@ class LmdbStore:
         self._pid = os.getpid()
         self._failure = ""
         self._readers = 0
+        self._commits = 0
         self._gate = threading.Condition()
         self._turn = threading.Lock()
         self._environment: Any = _open_environment(path, read_only=read_only, map_size=map_size)
@@ -84,6 +87,9 @@ class LmdbStore:
                 transaction.abort()
                 raise
             self._commit(transaction, moment, changes.changes)
+            self._commits += 1
+            if self._commits % READER_CHECK_COMMITS == 0:
+                self._guard(lambda: self._environment.reader_check())
 
     def close(self) -> None:
         """See `Store.close`. In a forked child the parent's files are left alone."""

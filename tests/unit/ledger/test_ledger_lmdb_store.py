@@ -357,7 +357,8 @@ def test_growth_by_another_process_is_told_from_a_reader_that_never_ends(
     reader = LmdbStore(tmp_path / "store", read_only=True, map_size=MIB)
     script = (
         "import sys; from pathlib import Path; from creditledger.ledger.lmdb_store import LmdbStore\n"
-        "with LmdbStore(Path(sys.argv[1]), map_size=1 << 20).write() as view: view.put(b'b', bytes(4 << 20))\n"
+        "store = LmdbStore(Path(sys.argv[1]), map_size=1 << 20)\n"
+        "with store.write() as view: view.put(b'b', bytes(4 << 20))\n"
     )
     with reader.read():
         subprocess.run([sys.executable, "-c", script, str(tmp_path / "store")], check=True)
@@ -405,7 +406,7 @@ def test_more_readers_than_there_are_places_are_told_to_wait(
 
 
 META = 16
-"""Where a meta page's content begins: magic, version, address, map size, two trees, last page, transaction."""
+"""Where a meta page's content begins: magic, version, address, map size, two trees, last page."""
 
 
 @pytest.mark.parametrize(
@@ -432,17 +433,18 @@ def test_a_crafted_file_is_refused(tmp_path: Path, at: int, content: bytes, read
         crafted[page + at : page + at + len(content)] = content
     data.write_bytes(crafted)
     with pytest.raises(IntegrityError):
-        opened = LmdbStore(tmp_path / "store", read_only=read_only)
-        try:
-            with opened.read() as view:
-                view.get(b"a")
-        finally:
-            opened.close()
+        read_a(tmp_path / "store", read_only=read_only)
     data.write_bytes(whole)
-    again = LmdbStore(tmp_path / "store", read_only=read_only)
-    with again.read() as view:
-        assert view.get(b"a") == b"1"
-    again.close()
+    assert read_a(tmp_path / "store", read_only=read_only) == b"1"
+
+
+def read_a(path: Path, *, read_only: bool) -> bytes | None:
+    store = LmdbStore(path, read_only=read_only)
+    try:
+        with store.read() as view:
+            return view.get(b"a")
+    finally:
+        store.close()
 
 
 @pytest.mark.parametrize("filling", [b"\0", b"\xff", b"not a store "])
