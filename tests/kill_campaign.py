@@ -18,7 +18,7 @@ from pathlib import Path
 
 from crash_pools import OUR_BUG, acknowledge, acknowledged, founded, hold_of_alice, received
 from creditledger.credits import reading
-from creditledger.errors import CreditLedgerError
+from creditledger.errors import CreditLedgerError, StorageError
 from creditledger.ledger import head as head_module
 from creditledger.ledger import ledger as ledger_module
 from creditledger.ledger.fsck import check
@@ -42,7 +42,9 @@ from ledger_pools import (
 
 CHAIN = 6
 """Kills that one pool survives in a row, each on what the one before left."""
-TIMES = ("before", "halfway", "after")
+TIMES = ("before", "halfway", "after", "by a short")
+SHORT = 3
+WRITES = ("write", "writev", "pwrite", "pwritev")
 GRACE_MS = 300_000
 FAR_MS = START_MS + 10**10
 
@@ -232,6 +234,7 @@ class Campaign:
         self.template = prepared(folder / "template")
         self.hits: dict[str, Counter[int]] = {name: Counter() for name in OPERATIONS}
         self.calls: dict[str, Counter[str]] = {name: Counter() for name in OPERATIONS}
+        self.shorts: Counter[int] = Counter()
         self.kills = self.survived = 0
         self.wrongs: list[str] = []
 
@@ -261,7 +264,8 @@ class Campaign:
                 raise AssertionError(f"{name} fails by itself: {ended.code} {ended.said}")
             calls = self.shim.kill_calls()
             self.hits[name] = Counter(dict.fromkeys(range(calls), 0))
-            cases += [(name, at + 1, how) for at in range(calls) for how in range(len(TIMES))]
+            cases += [(name, at + 1, how) for at in range(calls) for how in range(SHORT)]
+            cases += [(name, at + 1, SHORT) for at in range(calls) if self.call(at) in WRITES]
             shutil.rmtree(life.pool.parent)
         return cases
 
@@ -279,8 +283,11 @@ class Campaign:
             life.now = max(life.now, due(turn))
         ended = self.ended(life, name, number, how)
         what = f"{name} killed {TIMES[how]} call {number} ({ended.by or 'none'})"
-        if ended.code != -signal.SIGKILL and ended.code != 0:
+        allowed = (0, StorageError.exit_code) if how == SHORT else (0, -signal.SIGKILL)
+        if ended.code not in allowed:
             self.wrongs.append(f"{what}: ended {ended.code}, said {ended.said}")
+        elif how == SHORT:
+            self.shorts[ended.code] += 1
         elif ended.code == 0:
             self.survived += 1
         else:
@@ -292,7 +299,7 @@ class Campaign:
         except (CreditLedgerError, AssertionError) as error:
             found = getattr(error, "found", "")
             self.wrongs.append(f"{what}: {type(error).__name__} {error} {found}; said {ended.said}")
-        return bool(ended.code)
+        return how == SHORT or bool(ended.code)
 
     def ended(self, life: Life, name: str, number: int, how: int) -> Killed:
         here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -313,6 +320,9 @@ class Campaign:
         try:
             self.spoil(say)
             OPERATIONS[name](life, lambda: self.shim.kill_arm(number, how), say)
+        except CreditLedgerError as error:
+            say(f"error {type(error).__name__}: {error}")
+            return error.exit_code
         except BaseException as error:
             say(f"{type(error).__name__}: {error}")
             return OUR_BUG
@@ -429,6 +439,7 @@ def main(shim_path: str, folder: str, kills: str, seed: str, spoil: str) -> None
     found = {
         "kills": campaign.kills,
         "survived": campaign.survived,
+        "shorts": campaign.shorts,
         "wrongs": campaign.wrongs,
         "table": table,
     }

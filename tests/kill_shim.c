@@ -1,7 +1,8 @@
 /* Preloaded into a writer: counts the calls that change a disk and ends the process at one of them.
  *
  * kill_arm(n, mode): the n-th such call from now is the last thing that happens: mode 0 before it, 1 halfway
- * (a write that wrote its first half), 2 after it. n = 0: only count. What was called since lies in memory
+ * (a write that wrote its first half), 2 after it. 3 kills nobody: a write is short, half of it is done and said to
+ * be. n = 0: only count. What was called since lies in memory
  * shared with the parent, so that it outlives the process. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -15,7 +16,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-enum { BEFORE, HALFWAY, AFTER, CALLS_MAX = 4096, NAME_MAX_ = 16 };
+enum { BEFORE, HALFWAY, AFTER, SHORT, CALLS_MAX = 4096, NAME_MAX_ = 16 };
 
 static struct { long calls; char names[CALLS_MAX][NAME_MAX_]; } *seen;
 static long last;
@@ -52,14 +53,24 @@ static int reached(const char *name) {
 
 #define REAL(name) ({ static typeof(&name) real; if (!real) real = dlsym(RTLD_NEXT, #name); real; })
 
-/* half: what is done when the process ends in the middle of the call. */
-#define WRAP(result, name, label, parameters, arguments, half)      \
-    result name parameters {                                        \
+#define WRAP(name, label, parameters, arguments)                    \
+    int name parameters {                                           \
+        int fatal = reached(label) && how != SHORT;                 \
+        if (fatal && how != AFTER) die();                           \
+        int done = REAL(name) arguments;                            \
+        if (fatal) die();                                           \
+        return done;                                                \
+    }
+
+/* half: the first half of the write. */
+#define WRAP_WRITE(name, label, parameters, arguments, half)        \
+    ssize_t name parameters {                                       \
         typeof(&name) real = REAL(name);                            \
         int fatal = reached(label);                                 \
         if (fatal && how == BEFORE) die();                          \
         if (fatal && how == HALFWAY) { half; die(); }               \
-        result done = real arguments;                               \
+        if (fatal && how == SHORT) return ({ half; });              \
+        ssize_t done = real arguments;                              \
         if (fatal) die();                                           \
         return done;                                                \
     }
@@ -79,24 +90,24 @@ static size_t first_half(const struct iovec *from, int count, struct iovec *to) 
 
 #define HALF_OF_ALL struct iovec some[1024]; int kept = first_half(all, count, some)
 
-WRAP(ssize_t, write, "write", (int fd, const void *from, size_t size), (fd, from, size), real(fd, from, size / 2))
-WRAP(ssize_t, pwrite, "pwrite", (int fd, const void *from, size_t size, off_t at), (fd, from, size, at),
+WRAP_WRITE(write, "write", (int fd, const void *from, size_t size), (fd, from, size), real(fd, from, size / 2))
+WRAP_WRITE(pwrite, "pwrite", (int fd, const void *from, size_t size, off_t at), (fd, from, size, at),
      real(fd, from, size / 2, at))
-WRAP(ssize_t, pwrite64, "pwrite", (int fd, const void *from, size_t size, off64_t at), (fd, from, size, at),
+WRAP_WRITE(pwrite64, "pwrite", (int fd, const void *from, size_t size, off64_t at), (fd, from, size, at),
      real(fd, from, size / 2, at))
-WRAP(ssize_t, writev, "writev", (int fd, const struct iovec *all, int count), (fd, all, count),
+WRAP_WRITE(writev, "writev", (int fd, const struct iovec *all, int count), (fd, all, count),
      HALF_OF_ALL; real(fd, some, kept))
-WRAP(ssize_t, pwritev, "pwritev", (int fd, const struct iovec *all, int count, off_t at), (fd, all, count, at),
+WRAP_WRITE(pwritev, "pwritev", (int fd, const struct iovec *all, int count, off_t at), (fd, all, count, at),
      HALF_OF_ALL; real(fd, some, kept, at))
-WRAP(ssize_t, pwritev64, "pwritev", (int fd, const struct iovec *all, int count, off64_t at), (fd, all, count, at),
+WRAP_WRITE(pwritev64, "pwritev", (int fd, const struct iovec *all, int count, off64_t at), (fd, all, count, at),
      HALF_OF_ALL; real(fd, some, kept, at))
-WRAP(int, fsync, "fsync", (int fd), (fd), )
-WRAP(int, fdatasync, "fdatasync", (int fd), (fd), )
-WRAP(int, ftruncate, "ftruncate", (int fd, off_t size), (fd, size), )
-WRAP(int, ftruncate64, "ftruncate", (int fd, off64_t size), (fd, size), )
-WRAP(int, rename, "rename", (const char *from, const char *to), (from, to), )
-WRAP(int, unlink, "unlink", (const char *path), (path), )
-WRAP(int, mkdir, "mkdir", (const char *path, mode_t mode), (path, mode), )
+WRAP(fsync, "fsync", (int fd), (fd))
+WRAP(fdatasync, "fdatasync", (int fd), (fd))
+WRAP(ftruncate, "ftruncate", (int fd, off_t size), (fd, size))
+WRAP(ftruncate64, "ftruncate", (int fd, off64_t size), (fd, size))
+WRAP(rename, "rename", (const char *from, const char *to), (from, to))
+WRAP(unlink, "unlink", (const char *path), (path))
+WRAP(mkdir, "mkdir", (const char *path, mode_t mode), (path, mode))
 
 #define OPEN(name)                                                  \
     int name(const char *path, int flags, ...) {                    \
@@ -104,7 +115,7 @@ WRAP(int, mkdir, "mkdir", (const char *path, mode_t mode), (path, mode), )
         va_start(more, flags);                                      \
         mode_t mode = flags & O_CREAT ? va_arg(more, mode_t) : 0;   \
         va_end(more);                                               \
-        int fatal = flags & O_CREAT ? reached("open") : 0;          \
+        int fatal = flags & O_CREAT && reached("open") && how != SHORT;            \
         if (fatal && how != AFTER) die();                           \
         int done = REAL(name)(path, flags, mode);                   \
         if (fatal) die();                                           \

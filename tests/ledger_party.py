@@ -1,5 +1,6 @@
 """One of several processes at one ledger or store; told what to do by `faults/test_many_processes.py`."""
 
+import contextlib
 import itertools
 import json
 import os
@@ -9,7 +10,9 @@ from collections.abc import Callable
 from hashlib import blake2b
 from pathlib import Path
 
-from creditledger.errors import BusyError
+import lmdb
+
+from creditledger.errors import BusyError, StorageError
 from creditledger.ledger.ledger import Ledger
 from creditledger.ledger.lmdb_store import LmdbStore
 from ledger_pools import FixedClock, grant
@@ -46,13 +49,29 @@ def write(number: int, pool: Path, _: int) -> None:
         time.sleep(0.02)
 
 
-def keep(number: int, pool: Path, _: int) -> None:
-    """Write on and on in one opening."""
+def keep(number: int, pool: Path, first: int) -> None:
+    """Write on and on in one opening; a failure is told, and tried over in vain."""
     ledger, _waited = writer_of(pool)
     with ledger:
-        for turn in itertools.count():
-            tell(index=ledger.append(grant(ledger.id, "alice", 1, 10**9 + turn)).index)
+        for turn in itertools.count(first):
+            try:
+                acknowledgement = ledger.append(grant(ledger.id, "alice", 1, 10**9 + turn))
+            except StorageError as error:
+                tell(failed=turn)
+                for _again in range(3):
+                    with contextlib.suppress(StorageError):
+                        tell(accepted=ledger.append(grant(ledger.id, "alice", 1, 10**9 + turn + 1)).index)
+                sys.exit(error.exit_code)
+            tell(turn=turn, index=acknowledgement.index, leaf=acknowledgement.leaf_hash.hex())
             time.sleep(0.005)
+
+
+def careless(number: int, pool: Path, first: int) -> None:
+    """As `keep`, but nothing is ever synced: whoever looks for losses must find some."""
+    real = lmdb.open
+    lmdb.open = lambda path, **options: real(path, **{**options, "sync": False})
+    os.fsync = lambda descriptor: None
+    keep(number, pool, first)
 
 
 def read(number: int, pool: Path, _: int) -> None:
@@ -127,6 +146,7 @@ def follow(number: int, path: Path, total: int) -> None:
 PARTS: dict[str, Callable[[int, Path, int], None]] = {
     "write": write,
     "keep": keep,
+    "careless": careless,
     "read": read,
     "stay": stay,
     "fill": fill,

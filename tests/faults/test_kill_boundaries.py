@@ -49,15 +49,17 @@ def campaign(shim: Path, folder: Path, kills: int, spoil: str = "nothing") -> di
     return dict(json.loads(ended.stdout))
 
 
-def test_a_kill_at_any_boundary_loses_nothing(shim: Path, tmp_path: Path) -> None:
+def test_a_kill_at_any_boundary_loses_nothing(shim: Path, memory_path: Path) -> None:
     """S2, S3, I1, I5: all that was acknowledged is there and provable, what was founded opens, no hold ends
-    twice, a repeat has its first place, and the next append works."""
-    found = campaign(shim, tmp_path, KILLS)
+    twice, a repeat has its first place, and the next append works. Short writes end typed, or are gone on."""
+    found = campaign(shim, memory_path, KILLS)
     print(ROW.format("operation", "boundaries", "kills", "least", "by the call"))
     for name, row in found["table"].items():
         by = ", ".join(f"{call} {count}" for call, count in sorted(row["by"].items()))
         print(ROW.format(name, row["boundaries"], row["kills"], row["least"], by))
     print(f"{found['kills']} kills, {len(found['wrongs'])} wrong; {found['survived']} ended by themselves")
+    print(f"short writes, ended by exit code: {found['shorts']}")
+    assert set(found["shorts"]) == {"0", "5"}
     assert not found["wrongs"], "\n".join(found["wrongs"])
     assert found["kills"] >= KILLS
     assert set(found["table"]) == OPERATIONS
@@ -67,5 +69,7 @@ def test_a_kill_at_any_boundary_loses_nothing(shim: Path, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("spoil", ["early", "in place"])
-def test_the_harness_catches_a_writer_that_breaks_its_promise(shim: Path, tmp_path: Path, spoil: str) -> None:
-    assert campaign(shim, tmp_path, 1_000, spoil)["wrongs"]
+def test_the_harness_catches_a_writer_that_breaks_its_promise(
+    shim: Path, memory_path: Path, spoil: str
+) -> None:
+    assert campaign(shim, memory_path, 1_000, spoil)["wrongs"]

@@ -1,58 +1,26 @@
 """Writers and readers in processes of their own, killed and stopped at random; a map growing under them."""
 
-import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from cli_pools import environment
 from crash_pools import founded
 from creditledger.errors import BusyError
 from creditledger.ledger.fsck import check
 from creditledger.ledger.ledger import Ledger
 from creditledger.ledger.lmdb_store import LmdbStore
 from ledger_pools import FixedClock
+from parties import Party, party
 
 SECONDS = float(os.environ.get("CREDITLEDGER_MANY_SECONDS", "30"))
 """How long processes are killed at random; the long tier sets 1,800."""
 GROWN_MIB = int(os.environ.get("CREDITLEDGER_GROWN_MIB", "64"))
 """How large the map grows from 1 MiB; the long tier sets 1,024."""
 KILL_EACH_SECONDS = 0.5
-TESTS = Path(__file__).parents[1]
-
-
-@dataclass(slots=True)
-class Party:
-    """A process of `ledger_party`, with the file it tells its lines to."""
-
-    kind: str
-    number: int
-    process: "subprocess.Popen[bytes]"
-    told: Path
-
-    def lines(self) -> list[dict[str, object]]:
-        """What it told; a last line that was cut by a kill is none."""
-        content = self.told.read_bytes()
-        return [json.loads(line) for line in content[: content.rfind(b"\n") + 1].splitlines()]
-
-
-def party(kind: str, number: int, pool: Path, told: Path, *more: object) -> Party:
-    search = os.pathsep.join([environment()["PYTHONPATH"], str(TESTS)])
-    with told.open("wb") as out:
-        process = subprocess.Popen(
-            [sys.executable, TESTS / "ledger_party.py", kind, str(number), pool, *map(str, more)],
-            env={**environment(), "PYTHONPATH": search},
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-        )
-    return Party(kind, number, process, told)
 
 
 def percentile(values: list[float], share: float) -> float:
