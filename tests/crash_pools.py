@@ -53,7 +53,7 @@ def traced(action: Action, pool: Path, *options: str) -> Ended:
     """Run ``action`` on ``pool`` in a forked child under strace with ``options``.
 
     Only what the action does is traced, not the start of an interpreter: everything is imported."""
-    here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     child = os.fork()
     if child == 0:
         os._exit(_act(action, pool, there))
@@ -70,14 +70,17 @@ def traced(action: Action, pool: Path, *options: str) -> Ended:
         line = watcher.stderr.readline()
         if "attached" not in line:
             os.kill(child, signal.SIGKILL)
-        here.send(b"go")
+        with contextlib.suppress(BrokenPipeError):
+            here.send(b"go")
+        # All it says, until it has ended: a child with much to say would wait for room for ever.
+        said = tuple(received(here))
         _, status = os.waitpid(child, 0)
         rest = watcher.stderr.read()
         watcher.wait(timeout=60)
         watcher.stderr.close()
         if "attached" not in line:
             raise AssertionError(f"strace did not attach: {line}{rest}")
-        return Ended(os.waitstatus_to_exitcode(status), tuple(received(here)), seen.read_text())
+        return Ended(os.waitstatus_to_exitcode(status), said, seen.read_text())
 
 
 def _act(action: Action, pool: Path, there: socket.socket) -> int:
@@ -97,9 +100,9 @@ def _act(action: Action, pool: Path, there: socket.socket) -> int:
 
 
 def received(here: socket.socket) -> list[str]:
-    here.setblocking(False)
+    """What comes until the other side is closed."""
     lines: list[str] = []
-    with contextlib.suppress(BlockingIOError, ConnectionResetError):
+    with contextlib.suppress(ConnectionResetError):
         while line := here.recv(SAID_MAX):
             lines.append(line.decode())
     return lines

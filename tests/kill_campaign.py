@@ -302,14 +302,14 @@ class Campaign:
         return how == SHORT or bool(ended.code)
 
     def ended(self, life: Life, name: str, number: int, how: int) -> Killed:
-        here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+        here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         child = os.fork()
         if child == 0:
             os._exit(self.work(life, name, number, how, there))
-        _, status = os.waitpid(child, 0)
         there.close()
         with here:
             said = tuple(received(here))
+        _, status = os.waitpid(child, 0)
         code = os.waitstatus_to_exitcode(status)
         return Killed(self.call(number - 1) if number and code else "", said, code)
 
