@@ -53,7 +53,7 @@ def traced(action: Action, pool: Path, *options: str) -> Ended:
     """Run ``action`` on ``pool`` in a forked child under strace with ``options``.
 
     Only what the action does is traced, not the start of an interpreter: everything is imported."""
-    here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     child = os.fork()
     if child == 0:
         os._exit(_act(action, pool, there))
@@ -70,14 +70,17 @@ def traced(action: Action, pool: Path, *options: str) -> Ended:
         line = watcher.stderr.readline()
         if "attached" not in line:
             os.kill(child, signal.SIGKILL)
-        here.send(b"go")
+        with contextlib.suppress(BrokenPipeError):
+            here.send(b"go")
+        # All it says, until it has ended: a child with much to say would wait for room for ever.
+        said = tuple(received(here))
         _, status = os.waitpid(child, 0)
         rest = watcher.stderr.read()
         watcher.wait(timeout=60)
         watcher.stderr.close()
         if "attached" not in line:
             raise AssertionError(f"strace did not attach: {line}{rest}")
-        return Ended(os.waitstatus_to_exitcode(status), tuple(_received(here)), seen.read_text())
+        return Ended(os.waitstatus_to_exitcode(status), said, seen.read_text())
 
 
 def _act(action: Action, pool: Path, there: socket.socket) -> int:
@@ -96,10 +99,10 @@ def _act(action: Action, pool: Path, there: socket.socket) -> int:
     return 0
 
 
-def _received(here: socket.socket) -> list[str]:
-    here.setblocking(False)
+def received(here: socket.socket) -> list[str]:
+    """What comes until the other side is closed."""
     lines: list[str] = []
-    with contextlib.suppress(BlockingIOError, ConnectionResetError):
+    with contextlib.suppress(ConnectionResetError):
         while line := here.recv(SAID_MAX):
             lines.append(line.decode())
     return lines
@@ -116,7 +119,7 @@ def founded(path: Path) -> Path:
     with found(path, hardware=(hardware,)) as ledger:
         ledger.append(registration(ledger.id, "alice"))
         ledger.append(registration(ledger.id, "queue", Role.QUEUE))
-        ledger.append(grant(ledger.id, "alice", 10**9, number=1_000_000))
+        ledger.append(grant(ledger.id, "alice", 10**9, number=2_000_000))
         ledger.complete_round()
         ledger.append(signed(ledger.id, hold_of_alice(), signer("alice")))
         ledger.complete_round()
@@ -145,6 +148,12 @@ def release_of_alice(ledger_id: bytes) -> Submission:
     hold = hold_of_alice().digest(ledger_id)
     record = Release(id=bytes(16), hold=hold, queue=signer("queue").public_key, reason="finished")
     return signed(ledger_id, record, signer("queue"))
+
+
+def in_memory(folder: Path) -> Path:
+    """Where rewriting a file waits for no disk, if there is such a place."""
+    memory = Path("/dev/shm")
+    return Path(tempfile.mkdtemp(prefix="faults-", dir=memory)) if os.access(memory, os.W_OK) else folder
 
 
 def opened(pool: Path) -> Ledger:

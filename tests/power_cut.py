@@ -15,6 +15,9 @@ RECORDED: Final = (
 )
 OPTIONS: Final = ("-e", f"trace={RECORDED}", "-s", "100000000", "-xx", "-e", "abbrev=none")
 
+TRIES: Final = 4
+"""How many states are drawn for one that was not drawn before."""
+
 _CALL = re.compile(r"^\d+ +(\w+)\((.*)\) += (-?\d+)")
 _STRING = re.compile(r'"((?:\\x[0-9a-f]{2})*)"(\.\.\.)?')
 
@@ -55,10 +58,11 @@ class Image:
             yield self._with([piece for piece in pieces if chance.random() < share])
 
     def _with(self, pieces: list[tuple[int, bytes]]) -> bytes:
-        content = self.durable
+        content = bytearray(self.durable)
         for offset, piece in pieces:
-            content = _written(content, offset, piece)
-        return content
+            content.extend(bytes(max(0, offset - len(content))))
+            content[offset : offset + len(piece)] = piece
+        return bytes(content)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +83,9 @@ class Cut:
         """At most ``most`` contents of all files that the disk may have, torn at ``unit`` bytes."""
         seen: set[int] = set()
         choices = {name: [image.states(unit, chance) for image in images] for name, images in self.files}
-        for _ in range(most):
+        for _ in range(TRIES * most):
+            if len(seen) == most:
+                return
             state = {name: next(chance.choice(images)) for name, images in choices.items()}
             identity = hash(tuple(state.values()))
             if identity not in seen:

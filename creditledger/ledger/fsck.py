@@ -16,7 +16,7 @@ from typing import Final
 from creditledger.credits.fold import FoldContext, TransparencyVerifier, apply_entry
 from creditledger.credits.state import MemoryState, StateView
 from creditledger.errors import CreditLedgerError, IntegrityError, RollbackError, StorageError
-from creditledger.ledger.directory import BUILDING, LedgerDirectory, read_file
+from creditledger.ledger.directory import BUILDING, LedgerDirectory, disk_errors, read_file
 from creditledger.ledger.head import HeadFile, require_not_rolled_back
 from creditledger.ledger.lmdb_store import LmdbStore
 from creditledger.ledger.local_witness import WitnessFile
@@ -88,6 +88,7 @@ def fsck(path: str | Path) -> FsckReport:
 def check(path: Path) -> int:
     """Check in this process; the number of entries. Raises for the first fault: see `fsck`."""
     directory = LedgerDirectory(path)
+    _check_pages(directory.store)
     store = LmdbStore(directory.store, read_only=True)
     try:
         with store.read() as view:
@@ -101,6 +102,22 @@ def check(path: Path) -> int:
             return log.size
     finally:
         store.close()
+
+
+def _check_pages(store: Path) -> None:
+    """LMDB's pages are sound, read without LMDB: damage is named here instead of ending the process."""
+    try:
+        from lmdb.verify import VerifyError, verify
+    except ImportError:
+        # Versions below 3 have no such check; damage that ends the process is found by the parent.
+        return
+    try:
+        with disk_errors(store):
+            problems: list[str] = verify(store)  # type: ignore[no-untyped-call]
+    except VerifyError as error:
+        problems = [str(error)]
+    if problems:
+        raise IntegrityError(f"the store is damaged: {problems[0]}", found=f"{len(problems)} problems")
 
 
 def _check_keys(view: StateView, log: StoredLog) -> None:
@@ -251,6 +268,8 @@ def _report(stdout: bytes, stderr: bytes) -> FsckReport:
         raise StorageError("the check ended early", found=stderr[-150:].decode(errors="replace")) from None
     if "error" not in found:
         return FsckReport(entries=found["entries"], error=None)
+    if found["error"] == StorageError.__name__:
+        raise StorageError(found["message"], expected=found["expected"], found=found["found"])
     kind = RollbackError if found["error"] == RollbackError.__name__ else IntegrityError
     error = kind(found["message"], expected=found["expected"], found=found["found"])
     return FsckReport(entries=0, error=error)
@@ -260,8 +279,16 @@ def _main(path: str) -> None:
     try:
         print(json.dumps({"entries": check(Path(path))}))
     except CreditLedgerError as error:
-        fault = {"error": type(error).__name__, "message": str(error)}
+        fault = {"error": _kind_of(error).__name__, "message": str(error)}
         print(json.dumps({**fault, "expected": error.expected, "found": error.found}))
+
+
+def _kind_of(error: CreditLedgerError) -> type[CreditLedgerError]:
+    """Whether the disk failed or what it holds is wrong: a file that is not there is."""
+    is_missing = isinstance(error.__cause__, FileNotFoundError)
+    if type(error) is StorageError and error.__cause__ is not None and not is_missing:
+        return StorageError
+    return RollbackError if isinstance(error, RollbackError) else IntegrityError
 
 
 if __name__ == "__main__":

@@ -22,6 +22,8 @@ MAP_SIZE_MAX: Final = 1 << 46
 READERS_MAX: Final = 1_024
 GROW_WAIT_SECONDS: Final = 10.0
 """How long growing the map waits for this process's readers to end."""
+READER_CHECK_COMMITS: Final = 32
+"""After so many commits the places of readers that died are cleared: each keeps old pages from reuse."""
 CHECKSUM_SIZE: Final = 8
 SCAN_ROWS: Final = 256
 _LMDB_MAJOR: Final = 0
@@ -43,6 +45,7 @@ class LmdbStore:
         self._pid = os.getpid()
         self._failure = ""
         self._readers = 0
+        self._commits = 0
         self._gate = threading.Condition()
         self._turn = threading.Lock()
         self._environment: Any = _open_environment(path, read_only=read_only, map_size=map_size)
@@ -75,7 +78,7 @@ class LmdbStore:
             raise StorageError("store is open for reading", expected="a store open for writing")
         # Growing the map takes a moment without any transaction: the next writer waits for it too.
         with self._turn:
-            transaction = self._guard(lambda: self._environment.begin(write=True))
+            transaction = self._begin(write=True)
             try:
                 changes = Overlay(_Stored(transaction, self._guard))
                 moment = transaction.id()
@@ -84,6 +87,9 @@ class LmdbStore:
                 transaction.abort()
                 raise
             self._commit(transaction, moment, changes.changes)
+            self._commits += 1
+            if self._commits % READER_CHECK_COMMITS == 0:
+                self._guard(lambda: self._environment.reader_check())
 
     def close(self) -> None:
         """See `Store.close`. In a forked child the parent's files are left alone."""
@@ -98,19 +104,29 @@ class LmdbStore:
 
     def _begin_read(self) -> Any:
         with self._gate:
-            transaction = self._guard(self._begin_read_resized)
+            transaction = self._begin(write=False)
             self._readers += 1
         return transaction
 
-    def _begin_read_resized(self) -> Any:
+    def _begin(self, *, write: bool) -> Any:
+        """Begin a transaction; where another process has grown the map, take its size over first."""
         import lmdb
 
-        try:
-            return self._environment.begin()
-        except lmdb.MapResizedError:
-            # Another process has grown the map: take its size over, then look again.
-            self._environment.set_mapsize(0)
-            return self._environment.begin()
+        def begin() -> Any:
+            try:
+                return self._environment.begin(write=write)
+            except lmdb.MapResizedError:
+                with self._gate:
+                    self._await_readers()
+                    self._environment.set_mapsize(0)
+                    return self._environment.begin(write=write)
+
+        return self._guard(begin)
+
+    def _await_readers(self) -> None:
+        """A map that changes takes the open transactions of this process with it. The gate is held."""
+        if not self._gate.wait_for(lambda: self._readers == 0, timeout=GROW_WAIT_SECONDS):
+            raise BusyError("the store has grown and its readers do not end", found=f"{self._readers} open")
 
     def _commit(self, transaction: Any, moment: int, changes: dict[bytes, bytes | None]) -> None:
         if not changes:
@@ -118,7 +134,7 @@ class LmdbStore:
             return
         while not self._is_committed(transaction, changes):
             self._grow()
-            transaction = self._guard(lambda: self._environment.begin(write=True))
+            transaction = self._begin(write=True)
             if transaction.id() != moment:
                 transaction.abort()
                 raise self._poison("another process wrote between two attempts")
@@ -150,8 +166,7 @@ class LmdbStore:
     def _grow(self) -> None:
         """Double the map. No transaction of this process may be open meanwhile."""
         with self._gate:
-            if not self._gate.wait_for(lambda: self._readers == 0, timeout=GROW_WAIT_SECONDS):
-                raise BusyError("the store is full and its readers do not end", found=f"{self._readers} open")
+            self._await_readers()
             size = 2 * self.map_size
             if size > MAP_SIZE_MAX:
                 raise StorageError("the store is full", expected=f"at most {MAP_SIZE_MAX} bytes")
@@ -159,7 +174,8 @@ class LmdbStore:
             self._guard(lambda: self._environment.reader_check())
 
     def _guard(self, action: Callable[[], _Result]) -> _Result:
-        """The result of ``action``; LMDB's errors poison the store and come out as StorageError."""
+        """The result of ``action``; LMDB's errors poison the store and come out as StorageError,
+        pages that contradict themselves as IntegrityError."""
         import lmdb
 
         if self._failure:
@@ -178,6 +194,9 @@ class LmdbStore:
             raise
         except lmdb.ReadersFullError as error:
             raise BusyError("store has too many readers", expected=f"at most {READERS_MAX}") from error
+        except (lmdb.CorruptedError, lmdb.PageNotFoundError, lmdb.InvalidError) as error:
+            self._poison(str(error))
+            raise _damaged(str(error), self._path) from error
         except (lmdb.Error, OSError) as error:
             raise self._poison(str(error)) from error
 
@@ -197,7 +216,10 @@ class _Stored(ReadOnly):
 
     def get(self, key: bytes) -> bytes | None:
         found = self._guard(lambda: self._transaction.get(require_key(key)))
-        return None if found is None else _checked(key, found)
+        if found is None:
+            self._guard(lambda: self._require_absent(key))
+            return None
+        return _checked(key, found)
 
     def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
         start = prefix
@@ -208,17 +230,42 @@ class _Stored(ReadOnly):
                 return
             start = rows[-1][0] + b"\0"
 
+    def _require_absent(self, key: bytes) -> None:
+        """The keys around the place of ``key`` leave room for it: a damaged branch leads to another place,
+        where it would be taken for absent."""
+        with self._transaction.cursor() as cursor:
+            if cursor.set_range(key):
+                _require_ascending(key, cursor.key())
+                _require_ascending(cursor.key() if cursor.prev() else b"", key)
+            elif cursor.last():
+                _require_ascending(cursor.key(), key)
+
     def _rows(self, start: bytes, prefix: bytes) -> list[tuple[bytes, bytes]]:
         rows: list[tuple[bytes, bytes]] = []
         with self._transaction.cursor() as cursor:
             more = cursor.set_range(start) if start else cursor.first()
+            if start and (cursor.prev() if more else cursor.last()):
+                _require_ascending(cursor.key(), start)
+            if more:
+                cursor.set_range(start) if start else cursor.first()
             while more and len(rows) < SCAN_ROWS:
                 key, value = cursor.item()
+                _require_ascending(rows[-1][0] if rows else start, key, or_equal=not rows)
                 if not key.startswith(prefix):
                     break
                 rows.append((key, value))
                 more = cursor.next()
         return rows
+
+
+def _require_ascending(first: bytes, second: bytes, *, or_equal: bool = False) -> None:
+    """Rows come in the order of their keys, and are looked for in it."""
+    if first > second or (first == second and not or_equal):
+        raise IntegrityError(
+            "the store is damaged: keys out of order",
+            expected=f"above {first[:60].hex()}",
+            found=second[:60].hex(),
+        )
 
 
 def _require_begun(path: Path) -> None:
@@ -269,6 +316,8 @@ def _open_environment(path: Path, *, read_only: bool, map_size: int, create: boo
     except lmdb.Error as error:
         if "already open" in str(error):
             raise BusyError("this process has the store open already", found=str(path)[-100:]) from error
+        if isinstance(error, lmdb.CorruptedError | lmdb.InvalidError | lmdb.VersionMismatchError):
+            raise _damaged(str(error), path) from error
         raise StorageError(f"store cannot be opened: {error}", found=str(path)[-100:]) from error
     try:
         _require_whole(path, environment)
@@ -287,6 +336,10 @@ def _open_environment(path: Path, *, read_only: bool, map_size: int, create: boo
         environment.close()
         raise
     return environment
+
+
+def _damaged(failure: str, path: Path) -> IntegrityError:
+    return IntegrityError(f"the store is damaged: {failure}", found=str(path)[-100:])
 
 
 def _checksum(key: bytes, value: bytes) -> bytes:

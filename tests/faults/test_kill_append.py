@@ -3,6 +3,7 @@
 import contextlib
 import os
 import random
+import resource
 import subprocess
 import sys
 import threading
@@ -94,3 +95,28 @@ def _require_provable(pool: Path, acknowledged: dict[int, str]) -> None:
             log.entry_bytes(index)
             proof = prove_inclusion(log.node, index=index, size=log.size)
             verify_inclusion(leaf=bytes.fromhex(leaf), index=index, size=log.size, proof=proof, root=log.root)
+
+
+def test_append_at_the_largest_file_ends_with_exit_code_5(tmp_path: Path) -> None:
+    """S6: a limit on file sizes makes real short writes; what was acknowledged stays, the next goes on."""
+    pool = tmp_path / "pool"
+    with found(pool) as ledger:
+        ledger_id = ledger.id
+        ledger.append(registration(ledger_id, "alice"))
+    frames = b"".join(_frame(ledger_id, number) for number in range(2_000))
+    most = (pool / "store" / "data.mdb").stat().st_size + 100_001
+    verb = [sys.executable, "-m", "creditledger", "append", str(pool), "--stdin", "--ack"]
+    limited = subprocess.run(
+        verb,
+        input=frames,
+        capture_output=True,
+        env=environment(),
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (most, most)),
+        check=False,
+    )
+    assert limited.returncode == 5
+    said = limited.stdout.decode().splitlines()
+    _require_provable(pool, {int(line.split()[1]): line.split()[2] for line in said})
+    after = subprocess.run(verb, input=frames, capture_output=True, env=environment(), check=True)
+    assert after.stdout.decode().splitlines()[: len(said)] == said
+    assert ask("fsck", pool)["ok"] is True

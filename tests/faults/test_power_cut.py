@@ -11,7 +11,18 @@ from pathlib import Path
 import lmdb
 import pytest
 
-from crash_pools import Action, Say, acknowledge, acknowledged, founded, opened, strace_or_skip, traced
+from crash_pools import (
+    Action,
+    Say,
+    acknowledge,
+    acknowledged,
+    founded,
+    in_memory,
+    opened,
+    release_of_alice,
+    strace_or_skip,
+    traced,
+)
 from creditledger.errors import CreditLedgerError
 from creditledger.ledger.head import HeadFile
 from creditledger.ledger.ledger import Ledger
@@ -22,20 +33,28 @@ from power_cut import OPTIONS, Cut, Disk
 
 pytestmark = pytest.mark.strace
 
-STATES = int(os.environ.get("CREDITLEDGER_CRASH_STATES", "2000"))
-"""How many contents of the disk are opened, in all; the long tier sets 200,000."""
+STATES = int(os.environ.get("CREDITLEDGER_CRASH_STATES", "16000"))
+"""How many contents of the disk are opened, torn at sectors and pages; the long tier sets 200,000."""
+LENGTH = 2 + STATES // 20_000
+"""How often the recorded writer does all it does: a longer trace has more states."""
 FILES = ("store/data.mdb", "head")
 KEPT, REFUSED, UNGUARDED, LOST, CRASHED = "kept", "refused", "unguarded", "lost", "crashed"
 
 
 def write(pool: Path, say: Say) -> None:
-    """Records one by one, and a group."""
+    """Records one by one, groups, an end of a hold, and a publication."""
     with opened(pool) as ledger:
-        acknowledge(ledger, say, [grant(ledger.id, "alice", 1, number) for number in range(100, 104)])
-        for outcome in ledger.submit([grant(ledger.id, "alice", 1, number) for number in range(200, 230)]):
-            assert isinstance(outcome, Acknowledgement)
-            say(f"ack {outcome.index} {outcome.leaf_hash.hex()}")
-        acknowledge(ledger, say, [grant(ledger.id, "alice", 1, 104)])
+        for turn in range(LENGTH):
+            first = 1_000 * (turn + 1)
+            acknowledge(ledger, say, [grant(ledger.id, "alice", 1, first + number) for number in range(4)])
+            group = [grant(ledger.id, "alice", 1, first + number) for number in range(100, 130)]
+            for outcome in ledger.submit(group):
+                assert isinstance(outcome, Acknowledgement)
+                say(f"ack {outcome.index} {outcome.leaf_hash.hex()}")
+            if turn == 0:
+                acknowledge(ledger, say, [release_of_alice(ledger.id)])
+            acknowledge(ledger, say, [grant(ledger.id, "alice", 1, first + 4)])
+            ledger.publish()
 
 
 @pytest.fixture(scope="module")
@@ -64,18 +83,19 @@ def recorded(action: Action, pool: Path, folder: Path) -> list[Cut]:
 
 def verdicts(cuts: list[Cut], pool: Path, folder: Path, *, unit: int, states: int) -> Counter[str]:
     """What opening says of ``states`` contents of the disk, spread over ``cuts``."""
-    case = Path(shutil.copytree(pool, folder / f"case-{unit}"))
+    case = Path(shutil.copytree(pool, in_memory(folder) / f"case-{unit}"))
     found: Counter[str] = Counter()
     chance = random.Random(unit)
     weight = sum(cut.pending_bytes for cut in cuts) or 1
     for cut in cuts:
-        rest = list(cut.states(unit, 4 + states * cut.pending_bytes // weight, chance))
+        rest = list(cut.states(unit, 3 + states * cut.pending_bytes // weight, chance))
         while rest:
             said = _in_a_child(partial(_judge_all, case, rest, acknowledged(cut.said)))
             found.update(said)
             if len(said) < len(rest):
                 found[CRASHED] += 1
             rest = rest[len(said) + 1 :]
+    shutil.rmtree(case.parent if case.parent != folder else case)
     return found
 
 
@@ -110,8 +130,7 @@ def _judge(case: Path, promised: dict[int, str]) -> str:
             log.require_sound_edge()
             if max(promised, default=-1) >= log.size:
                 return LOST
-            entries = {index: leaf_hash(log.entry_bytes(index)).hex() for index in range(log.size)}
-            if not entries.items() >= promised.items():
+            if any(leaf_hash(log.entry_bytes(index)).hex() != leaf for index, leaf in promised.items()):
                 return LOST
             head = HeadFile(case / "head", origin=ledger.origin, operator=ledger.genesis.operator).read()
             return KEPT if head.size > max(promised, default=-1) else UNGUARDED
@@ -122,15 +141,15 @@ def _judge(case: Path, promised: dict[int, str]) -> str:
 @pytest.mark.parametrize("unit", [512, 4_096])
 def test_nothing_acknowledged_is_lost_in_a_power_cut(pool: Path, tmp_path: Path, unit: int) -> None:
     cuts = recorded(write, pool, tmp_path)
-    found = verdicts(cuts, pool, tmp_path, unit=unit, states=STATES // 4)
+    found = verdicts(cuts, pool, tmp_path, unit=unit, states=STATES // 2)
     print(f"{unit}: {len(cuts)} cuts, {found.total()} states, {dict(found)}")
     assert set(found) == {KEPT}
-    assert found.total() > STATES // 10
+    assert found.total() > STATES // 4
 
 
 def test_a_torn_sector_is_refused_and_never_taken_for_the_truth(pool: Path, tmp_path: Path) -> None:
     """No disk should tear 16 bytes off a sector. If one does, the head file tells."""
-    found = verdicts(recorded(write, pool, tmp_path), pool, tmp_path, unit=16, states=STATES // 4)
+    found = verdicts(recorded(write, pool, tmp_path), pool, tmp_path, unit=16, states=STATES // 6)
     print(f"16: {found.total()} states, {dict(found)}")
     assert set(found) <= {KEPT, REFUSED}
     assert found[REFUSED] > 0
@@ -162,7 +181,7 @@ def early(promises: list[str]) -> Action:
         with opened(pool) as ledger:
             for number, promise in enumerate(promises):
                 say(promise)
-                ledger.append(grant(ledger.id, "alice", 1, number + 100))
+                ledger.append(grant(ledger.id, "alice", 1, number + 1_000))
 
     return action
 
@@ -183,7 +202,7 @@ def test_the_harness_catches(
     with monkeypatch.context() as patch:
         spoil(patch)
         cuts = recorded(lambda pool, say: write(pool, say), pool, tmp_path)
-    found = verdicts(cuts, pool, tmp_path, unit=512, states=STATES // 10)
+    found = verdicts(cuts, pool, tmp_path, unit=512, states=STATES // 40)
     print(f"{control}: {dict(found)}")
     assert sum(found[sign] for sign in signs) >= share * found.total()
 
@@ -192,14 +211,14 @@ def test_the_harness_catches_an_acknowledgement_before_the_commit(pool: Path, tm
     promises: list[str] = []
     write(Path(shutil.copytree(pool, tmp_path / "honest")), promises.append)
     cuts = recorded(early(promises[:4]), pool, tmp_path)
-    found = verdicts(cuts, pool, tmp_path, unit=512, states=STATES // 10)
+    found = verdicts(cuts, pool, tmp_path, unit=512, states=STATES // 40)
     print(f"acknowledging before the commit: {dict(found)}")
     assert found[LOST] >= 0.3 * found.total()
 
 
 def repeat(pool: Path, say: Say) -> None:
     with opened(pool) as ledger:
-        acknowledge(ledger, say, [grant(ledger.id, "alice", 1, 100)])
+        acknowledge(ledger, say, [grant(ledger.id, "alice", 1, 1_000)])
 
 
 def after_a_kill(pool: Path, folder: Path, call: str, number: int) -> list[Cut]:
@@ -233,7 +252,7 @@ def kills(pool: Path, folder: Path) -> list[Cut]:
 def test_what_a_killed_writer_left_is_durable_before_it_is_acknowledged(pool: Path, tmp_path: Path) -> None:
     """The first writer is killed, the second acknowledges the repeat, then the power fails."""
     cuts = kills(pool, tmp_path)
-    found = verdicts(cuts, pool, tmp_path, unit=512, states=STATES // 10)
+    found = verdicts(cuts, pool, tmp_path, unit=512, states=STATES // 40)
     print(f"power cut after a kill: {len(cuts)} cuts, {dict(found)}")
     assert set(found) == {KEPT}
 
@@ -245,6 +264,6 @@ def test_the_harness_catches_a_head_that_is_trusted_before_it_is_durable(
         patch.setattr(HeadFile, "sync", lambda self: None)
         # The second fsync is that of the directory which has the head's new name.
         cuts = after_a_kill(pool, tmp_path, "fsync", 2)
-    found = verdicts(cuts, pool, tmp_path, unit=512, states=STATES // 10)
+    found = verdicts(cuts, pool, tmp_path, unit=512, states=STATES // 40)
     print(f"head not synced when opened: {dict(found)}")
     assert found[UNGUARDED] > 0

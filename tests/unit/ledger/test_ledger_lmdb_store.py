@@ -195,6 +195,7 @@ def test_a_full_disk_leaves_the_old_state(tmp_path: Path) -> None:
 
 
 def test_a_forked_child_is_refused(tmp_path: Path) -> None:
+    """S10."""
     store = LmdbStore.create(tmp_path / "store")
     child = os.fork()
     if child == 0:
@@ -287,6 +288,7 @@ def test_a_creation_that_stops_halfway_leaves_nothing(
 def test_the_file_format_does_not_depend_on_the_environment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """S13."""
     monkeypatch.setenv("LMDB_DEFAULT_LIB_VERSION", "1")
     LmdbStore.create(tmp_path / "pinned").close()
     monkeypatch.delenv("LMDB_DEFAULT_LIB_VERSION")
@@ -315,3 +317,140 @@ def test_a_store_that_was_cut_short_is_refused_and_left_alone(
     assert data.read_bytes() == cut
     data.write_bytes(whole)
     LmdbStore(tmp_path / "store", read_only=read_only).close()
+
+
+def test_growth_by_another_process_waits_for_the_snapshots_of_this_one(tmp_path: Path) -> None:
+    """Taking the new size over while a snapshot is open would take the snapshot away."""
+    store = LmdbStore.create(tmp_path / "store", map_size=MIB)
+    with store.write() as view:
+        view.put(b"a", b"1")
+    store.close()
+    reader = LmdbStore(tmp_path / "store", read_only=True, map_size=MIB)
+    script = (
+        "import sys; from pathlib import Path; from creditledger.ledger.lmdb_store import LmdbStore\n"
+        "store = LmdbStore(Path(sys.argv[1]), map_size=1 << 20)\n"
+        "with store.write() as view: view.put(b'b', bytes(4 << 20))\n"
+    )
+    sizes: list[int] = []
+
+    def read() -> None:
+        with reader.read() as view:
+            sizes.append(len(view.get(b"b") or b""))
+
+    with reader.read() as early:
+        assert early.get(b"b") is None
+        subprocess.run([sys.executable, "-c", script, str(tmp_path / "store")], check=True)
+        late = threading.Thread(target=read)
+        late.start()
+        late.join(0.2)
+        assert (early.get(b"a"), early.get(b"b"), sizes) == (b"1", None, [])
+    late.join()
+    assert sizes == [4 * MIB]
+    reader.close()
+
+
+def test_growth_by_another_process_is_told_from_a_reader_that_never_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lmdb_store, "GROW_WAIT_SECONDS", 0.05)
+    LmdbStore.create(tmp_path / "store", map_size=MIB).close()
+    reader = LmdbStore(tmp_path / "store", read_only=True, map_size=MIB)
+    script = (
+        "import sys; from pathlib import Path; from creditledger.ledger.lmdb_store import LmdbStore\n"
+        "store = LmdbStore(Path(sys.argv[1]), map_size=1 << 20)\n"
+        "with store.write() as view: view.put(b'b', bytes(4 << 20))\n"
+    )
+    with reader.read():
+        subprocess.run([sys.executable, "-c", script, str(tmp_path / "store")], check=True)
+        with pytest.raises(BusyError), reader.read():
+            pass
+    with reader.read() as view:
+        assert view.get(b"b") == bytes(4 << 20)
+    reader.close()
+
+
+def test_more_readers_than_there_are_places_are_told_to_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """S9: the places are taken by threads that read at once; one that ends makes room."""
+    monkeypatch.setattr(lmdb_store, "READERS_MAX", 8)
+    store = LmdbStore.create(tmp_path / "store")
+    with store.write() as view:
+        view.put(b"a", b"1")
+    hold, taken, refused = threading.Event(), threading.Semaphore(0), []
+
+    def read() -> None:
+        try:
+            with store.read() as view:
+                assert view.get(b"a") == b"1"
+                taken.release()
+                hold.wait(30)
+        except BusyError as error:
+            refused.append(error)
+            taken.release()
+
+    threads = [threading.Thread(target=read) for _ in range(80)]
+    for thread in threads:
+        thread.start()
+    for _ in threads:
+        taken.acquire()
+    assert len(refused) == 80 - 8
+    with store.write() as view:
+        view.put(b"b", b"2")
+    hold.set()
+    for thread in threads:
+        thread.join()
+    with store.read() as view:
+        assert view.get(b"b") == b"2"
+    store.close()
+
+
+META = 16
+"""Where a meta page's content begins: magic, version, address, map size, two trees, last page."""
+
+
+@pytest.mark.parametrize(
+    ("at", "content"),
+    [
+        (META, b"\0\0\0\0"),
+        (META + 4, b"\x02\0\0\0"),
+        (META + 24 + 48 + 40, (1 << 40).to_bytes(8, "little")),
+        (META + 24 + 96, (1 << 20).to_bytes(8, "little")),
+    ],
+    ids=["magic", "version", "root page", "last page"],
+)
+@pytest.mark.parametrize("read_only", [True, False])
+def test_a_crafted_file_is_refused(tmp_path: Path, at: int, content: bytes, read_only: bool) -> None:
+    """S12; its nearest neighbour, the file as it was, opens."""
+    store = LmdbStore.create(tmp_path / "store")
+    with store.write() as view:
+        view.put(b"a", b"1")
+    store.close()
+    data = tmp_path / "store" / "data.mdb"
+    whole = bytearray(data.read_bytes())
+    crafted = bytearray(whole)
+    for page in (0, 4_096):
+        crafted[page + at : page + at + len(content)] = content
+    data.write_bytes(crafted)
+    with pytest.raises(IntegrityError):
+        read_a(tmp_path / "store", read_only=read_only)
+    data.write_bytes(whole)
+    assert read_a(tmp_path / "store", read_only=read_only) == b"1"
+
+
+def read_a(path: Path, *, read_only: bool) -> bytes | None:
+    store = LmdbStore(path, read_only=read_only)
+    try:
+        with store.read() as view:
+            return view.get(b"a")
+    finally:
+        store.close()
+
+
+@pytest.mark.parametrize("filling", [b"\0", b"\xff", b"not a store "])
+def test_a_file_of_something_else_is_refused(tmp_path: Path, filling: bytes) -> None:
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store" / "data.mdb").write_bytes((filling * 20_000)[:20_000])
+    for read_only in (True, False):
+        with pytest.raises(IntegrityError):
+            LmdbStore(tmp_path / "store", read_only=read_only)
