@@ -111,7 +111,7 @@ class ShownPool:
                 )
                 for number in range(1, info.round.number + 1)
                 for member, duty in reading.members_on_duty(state, number).items()
-                if not duty.reveal_index
+                if not duty.reveal_index and not duty.missed
             }
         for (_, member), verdicts in due.items():
             self.ledger.append(self.papers.commit(member, verdicts))
