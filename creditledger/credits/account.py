@@ -65,7 +65,12 @@ def account_in_role(state: State, account: bytes, role: Role) -> AccountState:
 def open_account(state: State, account: AccountState) -> None:
     """Put a new, empty account under its id and its name."""
     state.put_entry(account_key(account.account), account)
-    state.view.put(_NAME + account.name.encode("ascii"), account.account)
+    name_account(state, account.name, account.account)
+
+
+def name_account(state: State, name: str, account: bytes) -> None:
+    """Let ``name`` stand for an account's id from now on."""
+    state.view.put(_NAME + name.encode("ascii"), account)
 
 
 def account_named(state: State, name: str) -> bytes | None:

@@ -8,16 +8,25 @@ from hashlib import sha256
 
 from creditledger.credits.account import account_named, open_account
 from creditledger.credits.context import committee_of
-from creditledger.credits.pending import defer
-from creditledger.credits.pool import found_pool, operator_of, put_tip, tip_of
+from creditledger.credits.key_history import commit_to, first_key
+from creditledger.credits.pending import defer, pending_records
+from creditledger.credits.pool import (
+    found_pool,
+    in_force,
+    operator_account,
+    operator_of,
+    put_tip,
+    tip_of,
+)
+from creditledger.credits.state import State
 from creditledger.credits.step import Step
 from creditledger.errors import ConflictError, MalformedRecordError, RefusedError, RoleError
 from creditledger.records.parameters import Admission, Genesis, LevyUse, Parameters
-from creditledger.records.registration import Registration, admission_bytes
-from creditledger.records.state import AccountState, KeyState, account_key, public_key_key
+from creditledger.records.registration import Registration, Role, admission_bytes
+from creditledger.records.state import AccountState, account_key
 from creditledger.transparency.keys import require_ed25519_public_key
 
-SUPPORTED_RULE_SETS = (1,)
+SUPPORTED_RULE_SETS = (1, 2)
 
 
 def apply_genesis(step: Step, genesis: Genesis) -> None:
@@ -43,6 +52,7 @@ def apply_parameters(step: Step, parameters: Parameters) -> None:
     tip = tip_of(step.state)
     _require_sequence(parameters, tip.sequence + 1)
     _require_supported(parameters)
+    _require_not_lowered(step.state, parameters)
     _require_profiles(parameters, step.bodies)
     defer(step.state, step.index, parameters)
     put_tip(step.state, replace(tip, sequence=parameters.sequence))
@@ -52,8 +62,10 @@ def apply_registration(step: Step, registration: Registration) -> None:
     """A new account under a new name, signed by its own key and admitted as the pool asks."""
     account, state = registration.account, step.state
     require_ed25519_public_key(account)
-    if account == operator_of(state):
+    if account == operator_account(state):
         raise RoleError("the operator's key has no account", expected="a key of its own")
+    if registration.role == Role.OPERATOR:
+        raise RoleError("an account is not the operator's", expected="node, client or queue")
     if state.map_value(account_key(account)) is not None:
         raise ConflictError("account is registered already", found=account.hex())
     if account_named(state, registration.name) is not None:
@@ -61,8 +73,9 @@ def apply_registration(step: Step, registration: Registration) -> None:
     _require_admission(step, registration)
     step.require_signer(account)
     open_account(state, _empty_account(registration))
-    key = KeyState(key=account, account=account, role=registration.role, from_index=step.index, until_index=0)
-    state.put_entry(public_key_key(account), key)
+    first_key(state, account, Role(registration.role), step.index)
+    # Under rule set 1 too, which has no use for it: who committed then may rotate once 2 is in force.
+    commit_to(state, account, registration.next_key)
 
 
 def _require_sequence(parameters: Parameters, expected: int) -> None:
@@ -76,14 +89,26 @@ def _require_supported(parameters: Parameters) -> None:
     if parameters.rule_set not in SUPPORTED_RULE_SETS:
         raise RefusedError(
             f"rule set {parameters.rule_set} is not known",
-            expected="rule set 1",
+            expected=f"one of {list(SUPPORTED_RULE_SETS)}",
             found=str(parameters.rule_set),
         )
     if parameters.levy_use != LevyUse.BURN:
         raise RefusedError(
-            "rule set 1 only burns levies", expected="burn", found=LevyUse(parameters.levy_use).name.lower()
+            f"rule set {parameters.rule_set} only burns levies",
+            expected="burn",
+            found=LevyUse(parameters.levy_use).name.lower(),
         )
     committee_of(parameters)
+
+
+def _require_not_lowered(state: State, parameters: Parameters) -> None:
+    """Neither below the rule set in force nor below one that waits: rules that were in force stay known."""
+    waiting = [record for _, record in pending_records(state) if isinstance(record, Parameters)]
+    before = (waiting[-1] if waiting else in_force(state)).rule_set
+    if parameters.rule_set < before:
+        raise RefusedError(
+            "the rule set's number only rises", expected=f"at least {before}", found=str(parameters.rule_set)
+        )
 
 
 def _require_profiles(parameters: Parameters, bodies: Sequence[bytes]) -> None:

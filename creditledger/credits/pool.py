@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
+from creditledger.credits.key_history import key_in_force
 from creditledger.credits.state import State
 from creditledger.errors import UnknownIdError
 from creditledger.quantities import Count, RoundNumber, TreeSize, UnixMillisecond
@@ -60,12 +61,19 @@ def genesis_of(state: State) -> Genesis:
     return _genesis(encoded)
 
 
-def operator_of(state: State) -> bytes:
-    """The operator's public key, 32 bytes. Raises UnknownIdError before entry 0."""
+def operator_account(state: State) -> bytes:
+    """What names the operator, whatever key it signs with: the genesis' key, 32 bytes.
+
+    Raises UnknownIdError before entry 0."""
     operator = state.view.get(_OPERATOR)
     if operator is None:
         raise UnknownIdError("the ledger has no genesis yet", expected="a genesis at entry 0")
     return operator
+
+
+def operator_of(state: State) -> bytes:
+    """The public key with which the operator signs now. Raises UnknownIdError before entry 0."""
+    return key_in_force(state, operator_account(state))
 
 
 def put_in_force(state: State, parameters: Parameters, ledger_id: bytes) -> None:

@@ -10,6 +10,7 @@ from creditledger.credits.batch_rules import apply_batch
 from creditledger.credits.founding_rules import apply_genesis, apply_parameters, apply_registration
 from creditledger.credits.hold_rules import apply_capture, apply_expire, apply_hold, apply_release
 from creditledger.credits.job_rules import apply_delivery, apply_job
+from creditledger.credits.rotation_rules import apply_registration_or_operator, apply_rotation
 from creditledger.credits.round_rules import apply_attestation, apply_certificate, apply_round
 from creditledger.credits.settlement import apply_settlement
 from creditledger.credits.step import Step
@@ -20,7 +21,7 @@ from creditledger.records.job import Job
 from creditledger.records.parameters import Genesis, Parameters
 from creditledger.records.receipt import Batch, Delivery
 from creditledger.records.record import Record
-from creditledger.records.registration import Registration
+from creditledger.records.registration import Registration, Rotation
 from creditledger.records.round import Attestation, Certificate, Round
 from creditledger.records.transfer import (
     Capture,
@@ -63,32 +64,37 @@ class RuleSet:
         rule(step, record)
 
 
+_RULES_1: Final[Mapping[type[Record], Rule]] = {
+    Genesis: apply_genesis,
+    Parameters: apply_parameters,
+    Registration: apply_registration,
+    Grant: apply_grant,
+    CreditLine: apply_credit_line,
+    Slash: apply_slash,
+    Transfer: apply_transfer,
+    Job: apply_job,
+    Batch: apply_batch,
+    Delivery: apply_delivery,
+    Hold: apply_hold,
+    Capture: apply_capture,
+    Release: apply_release,
+    Expire: apply_expire,
+    Round: apply_round,
+    Attestation: apply_attestation,
+    Certificate: apply_certificate,
+    Commit: apply_commit,
+    Reveal: apply_reveal,
+    Settlement: apply_settlement,
+}
+_RULES_2: Final[Mapping[type[Record], Rule]] = {
+    **_RULES_1,
+    Registration: apply_registration_or_operator,
+    Rotation: apply_rotation,
+}
+
 RULE_SETS: Final[Mapping[int, RuleSet]] = {
-    1: RuleSet(
-        number=1,
-        rules={
-            Genesis: apply_genesis,
-            Parameters: apply_parameters,
-            Registration: apply_registration,
-            Grant: apply_grant,
-            CreditLine: apply_credit_line,
-            Slash: apply_slash,
-            Transfer: apply_transfer,
-            Job: apply_job,
-            Batch: apply_batch,
-            Delivery: apply_delivery,
-            Hold: apply_hold,
-            Capture: apply_capture,
-            Release: apply_release,
-            Expire: apply_expire,
-            Round: apply_round,
-            Attestation: apply_attestation,
-            Certificate: apply_certificate,
-            Commit: apply_commit,
-            Reveal: apply_reveal,
-            Settlement: apply_settlement,
-        },
-    )
+    1: RuleSet(number=1, rules=_RULES_1),
+    2: RuleSet(number=2, rules=_RULES_2),
 }
 
 

@@ -7,6 +7,7 @@ from typing import Final
 
 from creditledger.credits.account import account_of
 from creditledger.credits.context import FoldContext
+from creditledger.credits.key_history import key_in_force
 from creditledger.credits.pool import in_force, operator_of
 from creditledger.credits.state import State
 from creditledger.errors import ConflictError, MalformedRecordError, RoleError
@@ -54,11 +55,11 @@ class Step:
         self.context.verifier.ed25519(public_key, message, self.entry.signature)
 
     def require_operator(self) -> None:
-        """The entry is signed by the operator. Raises SignatureError."""
+        """The entry is signed with the operator's key in force. Raises SignatureError."""
         self.require_signer(operator_of(self.state))
 
     def require_actor(self, account: bytes, *roles: Role) -> AccountState:
-        """``account``, registered in one of ``roles`` (any if none), signed the entry.
+        """``account``, registered in one of ``roles`` (any if none), signed the entry with its key in force.
 
         Raises UnknownIdError, RoleError, SignatureError."""
         found = account_of(self.state, account)
@@ -68,7 +69,7 @@ class Step:
                 expected=" or ".join(role.name.lower() for role in roles),
                 found=Role(found.role).name.lower(),
             )
-        self.require_signer(account)
+        self.require_signer(key_in_force(self.state, account))
         return found
 
     def require_no_bodies(self) -> None:

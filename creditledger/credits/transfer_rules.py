@@ -2,7 +2,7 @@
 
 from creditledger.credits.account import account_in_role, account_of, change, raise_ceiling
 from creditledger.credits.pending import defer
-from creditledger.credits.pool import operator_of
+from creditledger.credits.pool import operator_account
 from creditledger.credits.step import Step
 from creditledger.errors import RefusedError
 from creditledger.records.registration import Role
@@ -12,7 +12,7 @@ from creditledger.records.transfer import CreditLine, Grant, Slash, Transfer
 def apply_grant(step: Step, grant: Grant) -> None:
     """By the operator, to an account; in effect with the first round certified over it."""
     step.require_operator()
-    step.claim_id(operator_of(step.state), grant.id)
+    step.claim_id(operator_account(step.state), grant.id)
     account_of(step.state, grant.account)
     raise_ceiling(step.state, grant.amount_micro)
     defer(step.state, step.index, grant)
@@ -21,7 +21,7 @@ def apply_grant(step: Step, grant: Grant) -> None:
 def apply_credit_line(step: Step, line: CreditLine) -> None:
     """By the operator, for an account; in effect with the first round certified over it."""
     step.require_operator()
-    step.claim_id(operator_of(step.state), line.id)
+    step.claim_id(operator_account(step.state), line.id)
     account_of(step.state, line.account)
     raise_ceiling(step.state, line.limit_micro)
     defer(step.state, step.index, line)
@@ -30,7 +30,7 @@ def apply_credit_line(step: Step, line: CreditLine) -> None:
 def apply_slash(step: Step, slash: Slash) -> None:
     """By the operator, of a node; in effect with the first round certified over it."""
     step.require_operator()
-    step.claim_id(operator_of(step.state), slash.id)
+    step.claim_id(operator_account(step.state), slash.id)
     account_in_role(step.state, slash.node, Role.NODE)
     defer(step.state, step.index, slash)
 

@@ -25,6 +25,8 @@ class Role(IntEnum):
     NODE = 1
     CLIENT = 2
     QUEUE = 3
+    OPERATOR = 4
+    """The genesis' operator, registered to commit to its next key: it has no credits."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

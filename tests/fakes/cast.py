@@ -16,7 +16,7 @@ from creditledger.records.parameters import (
 )
 from creditledger.records.receipt import BF16_NUMERICS, Batch, ChainHead, Delivery, OutputKind, Receipt
 from creditledger.records.record import Record
-from creditledger.records.registration import Registration, Role, admission_bytes
+from creditledger.records.registration import Registration, Role, Rotation, admission_bytes
 from creditledger.records.round import Attestation, Certificate, Round, round_statement
 from creditledger.records.transfer import Capture, CreditLine, Expire, Grant, Hold, Release, Slash, Transfer
 from creditledger.records.verdict import (
@@ -49,6 +49,8 @@ __all__ = [
     "MODEL",
     "START_MS",
     "Papers",
+    "Successor",
+    "commitment",
     "ed25519",
     "fake_digest",
     "fake_id",
@@ -57,6 +59,22 @@ __all__ = [
     "real_validator",
     "validator",
 ]
+
+
+def commitment(next_key: Ed25519Signer | None) -> bytes:
+    """What commits to a key; zero for none."""
+    return ZERO_DIGEST if next_key is None else hashlib.sha256(next_key.public_key).digest()
+
+
+class Successor:
+    """Signs with a later key for the account that a first key names: what `Papers` takes for a signer."""
+
+    def __init__(self, first: Ed25519Signer, later: Ed25519Signer) -> None:
+        self.public_key = first.public_key
+        self._later = later
+
+    def sign(self, message: bytes) -> bytes:
+        return self._later.sign(message)
 
 
 @dataclass(kw_only=True)
@@ -80,17 +98,39 @@ class Papers:
         return self.signed(self.operator, self.genesis)
 
     def registration(
-        self, signer: Ed25519Signer, name: str, role: Role, *, admitted: bool = False
+        self,
+        signer: Ed25519Signer,
+        name: str,
+        role: Role,
+        *,
+        admitted: bool = False,
+        next_key: Ed25519Signer | None = None,
     ) -> Submission:
         message = admission_bytes(signer.public_key, self.ledger_id)
         record = Registration(
             account=signer.public_key,
             role=role,
             name=name,
-            next_key=ZERO_DIGEST,
+            next_key=commitment(next_key),
             admission=self.operator.sign(message) if admitted else b"",
         )
         return self.signed(signer, record)
+
+    def rotation(
+        self,
+        account: bytes,
+        old: Ed25519Signer,
+        new: Ed25519Signer,
+        *,
+        next_key: Ed25519Signer | None = None,
+        consents: Ed25519Signer | None = None,
+    ) -> Submission:
+        """``account`` hands over from ``old`` to ``new``, or whoever ``consents``."""
+        record = Rotation(
+            account=account, new_key=new.public_key, next_key=commitment(next_key), consent=bytes(64)
+        )
+        consent = (consents or new).sign(record.signing_bytes(self.ledger_id))
+        return self.signed(old, replace(record, consent=consent))
 
     def grant(self, account: bytes, amount_micro: int, *, id: bytes | None = None) -> Submission:
         grant_id = id or fake_id("grant", account, amount_micro)

@@ -74,7 +74,8 @@ class Pool:
 
     ``client``, ``node``, ``other_node`` and ``queue`` are registered under these names (the second node
     as ``other-node``). ``real_bls=False`` replaces BLS by hashing, which is far faster. ``changes``
-    replace fields of the parameters; ``store`` keeps the state, else a dict does."""
+    replace fields of the parameters; ``committed``: each of them may rotate to the key called
+    "next " and its name; ``store`` keeps the state, else a dict does."""
 
     def __init__(
         self,
@@ -83,6 +84,7 @@ class Pool:
         quorum: int | None = None,
         real_bls: bool = False,
         registered: bool = True,
+        committed: bool = False,
         store: Store | None = None,
         **changes: object,
     ) -> None:
@@ -104,7 +106,14 @@ class Pool:
                 (self.other_node, "other-node", Role.NODE),
                 (self.queue, "queue", Role.QUEUE),
             ):
-                self.submit(self.papers.registration(signer, name, role, admitted=parameters.admission == 2))
+                submission = self.papers.registration(
+                    signer,
+                    name,
+                    role,
+                    admitted=parameters.admission == 2,
+                    next_key=ed25519(f"next {name}") if committed else None,
+                )
+                self.submit(submission)
 
     @property
     def ledger_id(self) -> bytes:

@@ -21,13 +21,14 @@ from creditledger.errors import (
     HoldExpiredError,
     InsufficientCreditError,
     RefusedError,
+    SignatureError,
 )
 from creditledger.ledger.lmdb_store import LmdbStore
 from creditledger.ledger.memory_store import MemoryStore
 from creditledger.ledger.store import Store
 from creditledger.records.entry import Submission
 from creditledger.records.verdict import Outcome, Reason
-from fakes.cast import MODEL, fake_id
+from fakes.cast import MODEL, Successor, ed25519, fake_id
 from fakes.pool import Pool
 
 LEVY_PPM = 30_000
@@ -93,9 +94,18 @@ class Conservation(RuleBasedStateMachine):
     @initialize()
     def found(self) -> None:
         self.store = self.open_store()
-        self.pool = Pool(levy_ppm=LEVY_PPM, vesting_rounds=VESTING_ROUNDS, grace_ms=1_000, store=self.store)
+        self.pool = Pool(
+            levy_ppm=LEVY_PPM,
+            vesting_rounds=VESTING_ROUNDS,
+            grace_ms=1_000,
+            store=self.store,
+            rule_set=2,
+            committed=True,
+        )
         self.signers = {name: getattr(self.pool, name) for name in NAMES}
         self.keys = {name: signer.public_key for name, signer in self.signers.items()}
+        self.present = dict(self.signers)
+        self.next = {name: ed25519(f"next {name}") for name in NAMES}
         self.purses = {name: Purse() for name in NAMES}
         self.granted = self.burned = self.rounds = self.count = 0
         self.pending: list[tuple[str, str, int]] = []
@@ -191,6 +201,21 @@ class Conservation(RuleBasedStateMachine):
         self.purses[hold.holder].held -= hold.amount - hold.captured
         self.purses[hold.holder].net += hold.amount - hold.captured
         hold.status = "ended"
+
+    @rule(name=WHO)
+    def rotate(self, name: str) -> None:
+        """Keys change hands and nothing else: balances, holds and jobs go on under the new key."""
+        self.count += 1
+        first, old, new = self.keys[name], self.present[name], self.next[name]
+        later = ed25519(f"{name}'s key {self.count}")
+        self.attempt(self.pool.papers.rotation(first, new, later), SignatureError)
+        self.pool.submit(self.pool.papers.rotation(first, old, new, next_key=later))
+        retired = self.signers[name]
+        self.present[name], self.next[name] = new, later
+        self.signers[name] = Successor(retired, new)
+        setattr(self.pool, name, self.signers[name])
+        stolen = self.pool.papers.transfer(retired, self.pool.other_node.public_key, 1, id=self.tag())
+        self.attempt(stolen, SignatureError)
 
     @rule(step_ms=st.integers(1, 6_000))
     def wait(self, step_ms: int) -> None:

@@ -50,6 +50,7 @@ def parameters() -> Parameters:
 ACCEPTED: list[tuple[str, dict[str, Any]]] = [
     ("registration", {"role": 1}),
     ("registration", {"role": 3}),
+    ("registration", {"role": 4}),
     ("job", {"plan": plan(5, 6)}),
     ("job", {"plan": tuple(span for start in range(256) for span in plan(start, start + 1))}),
     ("job", {"max_positions": 1}),
@@ -76,7 +77,7 @@ ACCEPTED: list[tuple[str, dict[str, Any]]] = [
 
 REFUSED: list[tuple[str, dict[str, Any]]] = [
     ("registration", {"role": 0}),
-    ("registration", {"role": 4}),
+    ("registration", {"role": 5}),
     ("job", {"plan": ()}),
     ("job", {"plan": plan(5, 5)}),
     ("job", {"plan": plan(6, 5)}),
