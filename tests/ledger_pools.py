@@ -9,6 +9,7 @@ from creditledger.credits import reading
 from creditledger.ledger.founding import create, default_parameters, member_of
 from creditledger.ledger.keyring import KeyFile, KeyRole
 from creditledger.ledger.ledger import OPERATOR_KEY, WITNESS_KEY, Ledger
+from creditledger.ledger.operator_keys import NEXT_OPERATOR_KEY
 from creditledger.quantities import ZERO_DIGEST
 from creditledger.records.entry import Submission
 from creditledger.records.job import Job, PlanSpan
@@ -56,6 +57,7 @@ def signer(name: str) -> Ed25519Signer:
 
 
 OPERATOR = KeyFile(role=KeyRole.OPERATOR, secret=seed("operator"))
+NEXT_OPERATOR = KeyFile(role=KeyRole.OPERATOR, secret=seed("next operator"))
 WITNESS = KeyFile(role=KeyRole.WITNESS, secret=seed("witness"))
 VALIDATOR = KeyFile(role=KeyRole.VALIDATOR, secret=b"\0" + seed("validator")[1:], audit_secret=seed("audit"))
 
@@ -71,9 +73,13 @@ def pool_parameters() -> Parameters:
     return replace(default_parameters([validator_seat()], quorum=1), models=(MODEL,))
 
 
-def found(path: Path, clock: FixedClock | None = None, **changes: object) -> Ledger:
-    """A ledger with all its keys, founded and open."""
+def found(
+    path: Path, clock: FixedClock | None = None, *, is_committed: bool = False, **changes: object
+) -> Ledger:
+    """A ledger with all its keys, founded and open; ``is_committed``: its operator may rotate."""
     keys = {OPERATOR_KEY: OPERATOR, WITNESS_KEY: WITNESS, "validator-0.key": VALIDATOR}
+    if is_committed:
+        keys[NEXT_OPERATOR_KEY] = NEXT_OPERATOR
     return create(
         path,
         origin=ORIGIN,

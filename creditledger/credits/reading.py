@@ -5,7 +5,7 @@ Source: specs/credits.md §2."""
 from collections.abc import Iterator
 
 from creditledger.credits import account as accounts
-from creditledger.credits import docket, holds, jobs, overdue, pool, rounds, standing
+from creditledger.credits import docket, holds, jobs, key_history, overdue, pool, rounds, standing
 from creditledger.credits.account import Totals
 from creditledger.credits.docket import MemberDuty
 from creditledger.credits.duty import rate_ppm
@@ -15,7 +15,7 @@ from creditledger.credits.rounds import RoundInfo
 from creditledger.credits.standing import Standing
 from creditledger.credits.state import MapNodes, State, StateView
 from creditledger.credits.step import claimed_id
-from creditledger.errors import UnknownIdError
+from creditledger.errors import RoleError, UnknownIdError
 from creditledger.records.job import Job
 from creditledger.records.parameters import Genesis, Parameters
 from creditledger.records.state import (
@@ -43,6 +43,7 @@ __all__ = [
     "Tip",
     "Totals",
     "account_named",
+    "account_of_key",
     "account_state",
     "all_accounts",
     "check_rate_ppm",
@@ -59,6 +60,7 @@ __all__ = [
     "job_receipts",
     "job_status",
     "key_state",
+    "keys_of",
     "latest_certified_round",
     "latest_round",
     "lot_state",
@@ -68,6 +70,7 @@ __all__ = [
     "member_duty",
     "members_on_duty",
     "node_standing",
+    "operator_keys",
     "parameters_digest",
     "parameters_in_force",
     "parameters_with",
@@ -116,6 +119,35 @@ def receipt_state(view: StateView, receipt: bytes) -> ReceiptState | None:
 def key_state(view: StateView, key: bytes) -> KeyState | None:
     """For which account a public key speaks, or None."""
     return State(view).entry(KeyState, public_key_key(key))
+
+
+def operator_keys(view: StateView) -> list[tuple[int, bytes]]:
+    """(first index, public key) of every key the operator ever signed with, oldest first.
+
+    Raises UnknownIdError before entry 0."""
+    state = State(view)
+    return key_history.keys_of(state, pool.operator_account(state))
+
+
+def keys_of(view: StateView, account: bytes) -> list[tuple[int, bytes]]:
+    """(first index, public key) of every key that ever signed for an account, oldest first."""
+    return key_history.keys_of(State(view), account)
+
+
+def account_of_key(view: StateView, key: bytes) -> bytes:
+    """The account that ``key`` signs for: ``key`` itself where it is not registered (yet).
+
+    Raises RoleError for a key that was retired."""
+    found = key_state(view, key)
+    if found is None:
+        return key
+    if found.until_index:
+        raise RoleError(
+            "the key was retired by a rotation",
+            expected=key_history.key_in_force(State(view), found.account).hex(),
+            found=f"{key.hex()} until entry {found.until_index}",
+        )
+    return found.account
 
 
 def lot_state(view: StateView, job: bytes, layer_start: int) -> LotState | None:

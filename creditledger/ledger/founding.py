@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +22,7 @@ from creditledger.ledger.keyring import KeyFile, KeyRole, save_key
 from creditledger.ledger.ledger import LOG_KEY, OPERATOR_KEY, WITNESS_KEY, Ledger
 from creditledger.ledger.lmdb_store import LmdbStore
 from creditledger.ledger.local_witness import LOCAL_WITNESS
+from creditledger.ledger.operator_keys import NEXT_OPERATOR_KEY
 from creditledger.ledger.stored_log import StoredLog, state_of
 from creditledger.records.entry import Entry
 from creditledger.records.parameters import (
@@ -31,6 +33,7 @@ from creditledger.records.parameters import (
     Member,
     Parameters,
 )
+from creditledger.records.registration import Registration, Role
 from creditledger.transparency.checkpoint import Checkpoint
 from creditledger.transparency.cosignature import CosignatureSigner, MlDsaCosignatureSigner
 from creditledger.transparency.keys import Ed25519Signer
@@ -39,6 +42,8 @@ from creditledger.transparency.quorum import NO_QUORUM, PolicyLog, PolicyWitness
 from creditledger.transparency.trust_policy import TrustPolicy
 
 MICRO: Final = 1_000_000
+FIRST_WITH_ROTATION: Final = 2
+"""The first rule set under which the operator can commit to a next key."""
 HOUR_MS: Final = 3_600_000
 REFERENCE_JOB_MICRO: Final = 60 * MICRO
 """What a usual job is worth, to say probation and vesting as value: a minute of the reference class."""
@@ -72,7 +77,7 @@ def default_parameters(committee: Sequence[Member], *, quorum: int) -> Parameter
     """Sensible rules for a new pool, without models. Source: specs/parameters.md."""
     return Parameters(
         sequence=0,
-        rule_set=1,
+        rule_set=2,
         committee=tuple(committee),
         quorum=quorum,
         admission=Admission.OPEN,
@@ -113,7 +118,8 @@ def create(
     ``witness``: signs as the local witness, whose cosignature the policy then asks for. ``ml_dsa``: signs
     every checkpoint as the log too, under its origin; with ``requires_ml_dsa`` the policy asks for that
     line as well, so that no reader can be shown a checkpoint without it. ``keys``:
-    key files to keep in the directory, by file name; they are bound to this ledger. Built beside
+    key files to keep in the directory, by file name; they are bound to this ledger. To one that is called
+    ``operator-next.key`` the operator commits in entry 1. Built beside
     ``path`` and renamed: a crash leaves a whole ledger or none. Raises StorageError if ``path`` is
     taken, RoleError for one key in two roles, RefusedError if the rules refuse the parameters."""
     genesis = Genesis(
@@ -137,7 +143,7 @@ def create_pool(
     random_bytes: Callable[[int], bytes] = os.urandom,
 ) -> Ledger:
     """Found a ledger with fresh keys for its operator, its log (ML-DSA-44) and a local witness, kept in
-    ``keys``.
+    ``keys``, where the operator's next key lies too: the operator commits to it in entry 1.
 
     Without ``members`` it is a one-person pool: a fresh validator is its whole committee, so that
     every round is certified on the spot. ``revise`` turns the default parameters into the pool's own;
@@ -150,11 +156,14 @@ def create_pool(
         validator = KeyFile.new(KeyRole.VALIDATOR, random_bytes=random_bytes)
         keys["validator-0.key"] = validator
         members = [member_of(validator)]
+    parameters = revise(default_parameters(members, quorum=quorum))
+    if parameters.rule_set >= FIRST_WITH_ROTATION:
+        keys[NEXT_OPERATOR_KEY] = KeyFile.new(KeyRole.OPERATOR, random_bytes=random_bytes)
     genesis = Genesis(
         origin=origin,
         operator=operator.ed25519().public_key,
         created_unix_ms=clock(),
-        parameters=revise(default_parameters(members, quorum=quorum)),
+        parameters=parameters,
     )
     return _create(
         Path(path),
@@ -182,6 +191,9 @@ def _create(
 ) -> Ledger:
     if witness is not None and witness.public_key == operator.public_key:
         raise RoleError("one key cannot be operator and witness", found=operator.public_key.hex())
+    next_operator = keys[NEXT_OPERATOR_KEY].ed25519() if NEXT_OPERATOR_KEY in keys else None
+    if witness is not None and next_operator is not None and witness.public_key == next_operator.public_key:
+        raise RoleError("one key cannot be operator and witness", found=next_operator.public_key.hex())
     if ml_dsa is not None and ml_dsa.vkey.name != genesis.origin:
         raise RoleError("the log signs under its own origin", expected=genesis.origin, found=ml_dsa.vkey.name)
     with new_directory(path) as building:
@@ -194,9 +206,17 @@ def _create(
         replace_file(directory.policy, _policy(genesis, witness, ml_dsa, requires_ml_dsa).serialize())
         WriterLock(directory.lock).close()
         with Ledger.open(building, operator=operator, witness=witness, ml_dsa=ml_dsa, clock=clock) as ledger:
+            if next_operator is not None:
+                ledger.append(ledger.sign(operator_registration(genesis.operator, next_operator.public_key)))
             ledger.publish()
         sync_directory(building)
     return Ledger.open(path, operator=operator, witness=witness, ml_dsa=ml_dsa, clock=clock)
+
+
+def operator_registration(operator: bytes, next_key: bytes, *, name: str = "operator") -> Registration:
+    """The operator's commitment to its next public key; it opens no account. Source: specs/credits.md §11."""
+    commitment = sha256(next_key).digest()
+    return Registration(account=operator, role=Role.OPERATOR, name=name, next_key=commitment, admission=b"")
 
 
 def member_of(validator: KeyFile) -> Member:

@@ -20,6 +20,7 @@ from creditledger.ledger.directory import BUILDING, LedgerDirectory, disk_errors
 from creditledger.ledger.head import HeadFile, require_not_rolled_back
 from creditledger.ledger.lmdb_store import LmdbStore
 from creditledger.ledger.local_witness import WitnessFile
+from creditledger.ledger.operator_keys import OperatorAt, operator_at
 from creditledger.ledger.publish import CHECKPOINT, published_files
 from creditledger.ledger.stored_log import (
     BODIES,
@@ -96,8 +97,8 @@ def check(path: Path) -> int:
             _check_keys(view, log)
             _check_tree(log)
             genesis = _check_replay(view, log)
-            _check_head(directory, log, genesis)
-            _check_public(directory, log)
+            _check_head(directory, log, genesis, operator_at(state_of(view)))
+            _check_public(directory, log, operator_at(state_of(view)))
             _check_sealed(directory)
             return log.size
     finally:
@@ -201,8 +202,10 @@ def _require_same(replayed: Iterator[tuple[bytes, bytes]], stored: Iterator[tupl
             return
 
 
-def _check_head(directory: LedgerDirectory, log: StoredLog, genesis: Genesis) -> None:
-    head = HeadFile(directory.head, origin=genesis.origin, operator=genesis.operator).read()
+def _check_head(
+    directory: LedgerDirectory, log: StoredLog, genesis: Genesis, operator_at: OperatorAt
+) -> None:
+    head = HeadFile(directory.head, origin=genesis.origin, operator=genesis.operator).read(operator_at)
     require_not_rolled_back(log, head)
     seen = WitnessFile(directory.witness).get(genesis.origin)
     if seen is not None and (seen.size > log.size or log.root_at(seen.size) != seen.root):
@@ -211,13 +214,20 @@ def _check_head(directory: LedgerDirectory, log: StoredLog, genesis: Genesis) ->
         )
 
 
-def _check_public(directory: LedgerDirectory, log: StoredLog) -> None:
+def _check_public(directory: LedgerDirectory, log: StoredLog, operator_at: OperatorAt) -> None:
     """What the checkpoint promises is there, and every file is what the log says."""
     if not (directory.public / CHECKPOINT).exists():
         return
     note = read_file(directory.public / CHECKPOINT, what="checkpoint")
-    published = TrustPolicy.load(directory.policy).verify_checkpoint(note).checkpoint
+    verified = TrustPolicy.load(directory.policy).for_any_size().verify_checkpoint(note)
+    published = verified.checkpoint
     _require_published(log, published)
+    if operator_at(published.size) not in verified.log_keys:
+        raise IntegrityError(
+            "the published checkpoint is not signed by the operator's key for its size",
+            expected=operator_at(published.size).hex(),
+            found=f"size {published.size}",
+        )
     missing = {path for path, _ in published_files(log.at(published.size), old_size=0)}
     for file in sorted(directory.public.rglob("*")):
         path = file.relative_to(directory.public).as_posix()

@@ -4,12 +4,17 @@ It is durable before anything is acknowledged, so a store restored from a backup
 committed transaction, is told from the true one. Source: specs/ledger.md §4."""
 
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from creditledger.errors import CreditLedgerError, IntegrityError, RollbackError, StorageError
 from creditledger.ledger.directory import disk_errors, read_file, replace_file, sync_directory
 from creditledger.ledger.stored_log import StoredLog
-from creditledger.transparency.checkpoint import Checkpoint, parse_checkpoint, sign_checkpoint
+from creditledger.transparency.checkpoint import (
+    Checkpoint,
+    parse_checkpoint,
+    parse_checkpoint_note,
+    sign_checkpoint,
+)
 from creditledger.transparency.keys import Ed25519Signer
 from creditledger.transparency.note import (
     TYPE_ED25519,
@@ -18,6 +23,9 @@ from creditledger.transparency.note import (
     VerifierKey,
     open_note,
 )
+
+if TYPE_CHECKING:
+    from creditledger.ledger.operator_keys import OperatorAt
 
 HEAD_BYTES_MAX: Final = 4_096
 
@@ -36,10 +44,10 @@ class HeadFile:
         self._path = path
         self._verifier = Ed25519NoteVerifier(log_key(origin, operator))
 
-    def read(self) -> Checkpoint:
-        """The head as signed by the operator. Raises IntegrityError if it is missing or not so.
+    def read(self, operator_at: "OperatorAt | None" = None) -> Checkpoint:
+        """The head as signed by the operator's key for its size, by default the key given to begin with.
 
-        Raises StorageError if the disk does not give it."""
+        Raises IntegrityError if it is missing or not so, StorageError if the disk does not give it."""
         try:
             note = read_file(self._path, what="head", most=HEAD_BYTES_MAX)
         except StorageError as error:
@@ -49,7 +57,7 @@ class HeadFile:
                 "the head file is not there", expected=str(self._path)[-100:], found=error.found
             ) from error
         try:
-            text, _ = open_note(note, [self._verifier])
+            text, _ = open_note(note, [self._verifier_of(note, operator_at)])
             head = parse_checkpoint(text)
         except CreditLedgerError as error:
             raise IntegrityError(
@@ -60,6 +68,12 @@ class HeadFile:
                 "the head file is of another log", expected=self._verifier.vkey.name, found=head.origin
             )
         return head
+
+    def _verifier_of(self, note: bytes, operator_at: "OperatorAt | None") -> Ed25519NoteVerifier:
+        if operator_at is None:
+            return self._verifier
+        size = parse_checkpoint_note(note).size
+        return Ed25519NoteVerifier(log_key(self._verifier.vkey.name, operator_at(size)))
 
     def sync(self) -> None:
         """Make the file's name durable: who replaced it may have been stopped before that.

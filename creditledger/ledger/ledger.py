@@ -16,7 +16,7 @@ from creditledger.credits.fold import (
     propose_settlement,
 )
 from creditledger.credits.state import StateView
-from creditledger.errors import CreditLedgerError, RoleError, StorageError
+from creditledger.errors import CreditLedgerError, StorageError
 from creditledger.ledger import rounds
 from creditledger.ledger.clock import Clock, steady_clock, system_clock
 from creditledger.ledger.cosigning import Cosigner, Reply
@@ -30,10 +30,19 @@ from creditledger.ledger.head import HeadFile, log_key, require_not_rolled_back
 from creditledger.ledger.keyring import KeyRole, ed25519_in, load_key, ml_dsa_in
 from creditledger.ledger.lmdb_store import LmdbStore
 from creditledger.ledger.local_witness import LocalWitness
+from creditledger.ledger.operator_keys import (
+    OPERATOR_KEY,
+    OperatorSigners,
+    operator_at,
+    operator_in,
+    signed_rotation,
+)
 from creditledger.ledger.public_log import PublicLog
+from creditledger.ledger.reader_policy import require_own_key
 from creditledger.ledger.rounds import RoundStanding
 from creditledger.ledger.stored_log import StoredLog, state_of
 from creditledger.ledger.writer import Acknowledgement, Outcome, Writer
+from creditledger.quantities import ZERO_DIGEST
 from creditledger.records.entry import Entry, Submission
 from creditledger.records.parameters import Genesis, Member, Parameters
 from creditledger.records.record import Record
@@ -48,7 +57,6 @@ __all__ = [
     "Acknowledgement", "Ledger", "Outcome", "RoundStanding", "Snapshot",
 ]  # fmt: skip
 
-OPERATOR_KEY = "operator.key"
 WITNESS_KEY = "witness-local.key"
 LOG_KEY = "log-ml-dsa-44.key"
 
@@ -83,7 +91,7 @@ class Ledger:
         self._clock = clock
         self._lock = lock
         self._verifier = verifier
-        self._operator = operator
+        self._operator = OperatorSigners(operator)
         self._validators: tuple[Sequence[Member], dict[int, BlsSigner]] | None = None
         self.genesis = genesis
         self.id: bytes = genesis.ledger_id
@@ -92,17 +100,12 @@ class Ledger:
         self._writer: Writer | None = None
         if lock is None:
             with store.read() as view:
-                require_not_rolled_back(StoredLog(view), head.read())
+                require_not_rolled_back(StoredLog(view), head.read(operator_at(state_of(view))))
             return
-        if operator is None or operator.public_key != self.genesis.operator:
-            raise RoleError(
-                "writing takes the operator's key",
-                expected=self.genesis.operator.hex(),
-                found="no key" if operator is None else operator.public_key.hex(),
-            )
-        published = self._public.verified()
-        if published is not None:
-            with store.read() as view:
+        with store.read() as view:
+            self._operator.in_force(state_of(view))
+            published = self._public.verified()
+            if published is not None:
                 require_not_rolled_back(StoredLog(view), published.checkpoint, what="published checkpoint")
         self._writer = Writer(
             store,
@@ -110,7 +113,7 @@ class Ledger:
             directory.sealed,
             origin=self.origin,
             ledger_id=self.id,
-            operator=operator,
+            operator=self._operator,
             verifier=verifier,
             clock=clock,
             ask_witnesses=self._ask_witnesses if self._public.asks_witnesses else None,
@@ -175,14 +178,16 @@ class Ledger:
             store = LmdbStore(directory.store, read_only=read_only)
             with store.read() as view:
                 genesis = StoredLog(view).genesis()
+                operators = reading.operator_keys(state_of(view))
+                if not read_only and operator is None:
+                    operator = operator_in(directory.keys, state_of(view), genesis)
             if not read_only:
-                operator = operator or ed25519_in(directory.keys / OPERATOR_KEY, KeyRole.OPERATOR, genesis)
                 witness = witness or ed25519_in(directory.keys / WITNESS_KEY, KeyRole.WITNESS, genesis)
                 ml_dsa = ml_dsa or ml_dsa_in(directory.keys / LOG_KEY, genesis)
             if witness is not None:
                 own_time = witness_clock or (steady_clock() if clock is system_clock else clock)
-                vkey = log_key(genesis.origin, genesis.operator)
-                local = LocalWitness(directory.witness, witness, log_vkeys=[vkey], clock=own_time)
+                vkeys = [log_key(genesis.origin, key) for _, key in operators]
+                local = LocalWitness(directory.witness, witness, log_vkeys=vkeys, clock=own_time)
                 cosigners = [local, *cosigners]
             return cls(
                 directory,
@@ -284,10 +289,26 @@ class Ledger:
 
     def sign(self, record: Record, *, bodies: tuple[bytes, ...] = ()) -> Submission:
         """``record`` signed by the operator."""
-        operator = self._require_operator()
-        return Submission(
-            record=record, signature=operator.sign(record.signing_bytes(self.id)), bodies=bodies
-        )
+        signature = self.operator_signer().sign(record.signing_bytes(self.id))
+        return Submission(record=record, signature=signature, bodies=bodies)
+
+    def operator_signer(self) -> Ed25519Signer:
+        """The operator's signer now. Raises RoleError if it is not at hand."""
+        with self.read() as state:
+            return self._operator.in_force(state)
+
+    def rotate_operator(self, new: Ed25519Signer, *, next_key: bytes = ZERO_DIGEST) -> Acknowledgement:
+        """Hand over to ``new``, the key that the operator has committed to; it signs head and checkpoints
+        from then on. ``next_key``: SHA-256 of the key after that.
+
+        Keep the new key where it will be found before: only it opens the ledger again. Raises RoleError
+        for any other key. Source: specs/ledger.md §13."""
+        with self._require_writer().turn:
+            require_own_key(new, self.policy(), origin=self.origin)
+            self._operator.add(new)
+            self._public.trust_locally(log_key(self.origin, new.public_key))
+            old, account = self.operator_signer(), self.genesis.operator
+            return self.append(signed_rotation(self.id, account=account, old=old, new=new, next_key=next_key))
 
     def close_round(self) -> Acknowledgement:
         """Log the operator's commitment to the state as it is."""
@@ -347,7 +368,7 @@ class Ledger:
         writer = self._require_writer()
         with self._public.turn, self.snapshot() as snapshot:
             publication = self._public.publish(
-                snapshot, operator=self._require_operator(), now_unix_ms=self._clock()
+                snapshot, operator=self._operator.in_force(snapshot.state), now_unix_ms=self._clock()
             )
         writer.note_witnesses(publication.verified.cosigned_unix_ms)
         return publication.note
@@ -365,8 +386,3 @@ class Ledger:
         if self._writer is None:
             raise StorageError("ledger is open for reading", expected="a ledger open for writing")
         return self._writer
-
-    def _require_operator(self) -> Ed25519Signer:
-        if self._operator is None or self._operator.public_key != self.genesis.operator:
-            raise RoleError("this takes the operator's key", expected=self.genesis.operator.hex())
-        return self._operator

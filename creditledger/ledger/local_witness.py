@@ -77,6 +77,11 @@ class LocalWitness:
         """The key to name in a policy."""
         return self._witness.vkey
 
+    def trust(self, log_vkey: VerifierKey) -> None:
+        """Take one more key for the log's: its operator hands over to it."""
+        with self._turn:
+            self._log_vkeys = tuple(dict.fromkeys((*self._log_vkeys, log_vkey)))
+
     def cosign(self, request: AddCheckpoint) -> bytes:
         """Its line: see `Witness.add_checkpoint`."""
         with self._turn:

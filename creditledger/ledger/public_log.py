@@ -4,20 +4,20 @@ Source: specs/ledger.md §6."""
 
 import threading
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from creditledger.credits import reading
-from creditledger.credits.fold import committee_of
 from creditledger.credits.state import StateView
 from creditledger.errors import CreditLedgerError, IntegrityError, PolicyError, StorageError
 from creditledger.ledger.cosigning import Cosigner, Reply
 from creditledger.ledger.directory import LedgerDirectory, is_there, read_file, replace_file
+from creditledger.ledger.local_witness import LocalWitness
+from creditledger.ledger.operator_keys import operator_at
 from creditledger.ledger.partial_tiles import sweep_superseded
 from creditledger.ledger.publish import CHECKPOINT, Publication, Publisher
+from creditledger.ledger.reader_policy import current_policy
 from creditledger.transparency.cosignature import MlDsaCosignatureSigner
 from creditledger.transparency.keys import Ed25519Signer
-from creditledger.transparency.note import NOTE_SIZE_MAX
+from creditledger.transparency.note import NOTE_SIZE_MAX, VerifierKey
 from creditledger.transparency.quorum import NO_QUORUM
 from creditledger.transparency.trust_policy import POLICY_SIZE_MAX, TrustPolicy, VerifiedCheckpoint
 
@@ -60,11 +60,11 @@ class PublicLog:
     def verified(self) -> VerifiedCheckpoint | None:
         """The published checkpoint as the policy has it; None where there is none that reaches its quorum.
 
-        Raises IntegrityError for one that is not the log's, StorageError."""
+        Key ranges are left to who knows the log: the policy is renewed before the checkpoint. Raises IntegrityError for one that is not the log's, StorageError."""
         if not is_there(self._directory.public / CHECKPOINT):
             return None
         try:
-            return self.policy().verify_checkpoint(self.checkpoint())
+            return self.policy().for_any_size().verify_checkpoint(self.checkpoint())
         except PolicyError:
             # The policy may ask for more witnesses than when this was published.
             return None
@@ -82,10 +82,20 @@ class PublicLog:
         """Whether the policy has a quorum of witnesses, whose word about the time counts."""
         return self.policy().quorum != NO_QUORUM
 
+    def trust_locally(self, log_vkey: VerifierKey) -> None:
+        """Have the local witness take one more key for the log's."""
+        for cosigner in self._cosigners:
+            if isinstance(cosigner, LocalWitness):
+                cosigner.trust(log_vkey)
+
     def publish(self, snapshot: "Snapshot", *, operator: Ed25519Signer, now_unix_ms: int) -> Publication:
         """Publish all of ``snapshot``, cosigned as the policy asks: see `Publisher.publish`."""
         publisher = Publisher(
-            self._directory.public, origin=self._origin, operator=operator, ml_dsa=self._ml_dsa
+            self._directory.public,
+            origin=self._origin,
+            operator=operator,
+            ml_dsa=self._ml_dsa,
+            operator_at=operator_at(snapshot.state),
         )
         publication = publisher.publish(
             snapshot.log,
@@ -100,10 +110,9 @@ class PublicLog:
         return publication
 
     def _current_policy(self, state: StateView) -> TrustPolicy:
-        """The policy file, brought up to the committee in force; the witnesses are left alone."""
+        """The policy file, brought up to the state; the witnesses are left alone."""
         policy = self.policy()
-        committee = committee_of(reading.parameters_in_force(state))
-        if policy.committee is None or policy.committee.digest != committee.digest:
-            policy = replace(policy, committee=committee)
-            replace_file(self._directory.policy, policy.serialize())
-        return policy
+        current = current_policy(policy, state, origin=self._origin)
+        if current != policy:
+            replace_file(self._directory.policy, current.serialize())
+        return current

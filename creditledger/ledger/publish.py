@@ -17,10 +17,16 @@ from creditledger.ledger.directory import (
     write_once,
 )
 from creditledger.ledger.head import log_key
+from creditledger.ledger.operator_keys import OperatorAt
 from creditledger.ledger.partial_tiles import remove_superseded
 from creditledger.ledger.stored_log import StoredLog, body_names
 from creditledger.records.entry import Entry
-from creditledger.transparency.checkpoint import Checkpoint, parse_checkpoint, sign_checkpoint
+from creditledger.transparency.checkpoint import (
+    Checkpoint,
+    parse_checkpoint,
+    parse_checkpoint_note,
+    sign_checkpoint,
+)
 from creditledger.transparency.cosignature import MlDsaCosignatureSigner
 from creditledger.transparency.keys import Ed25519Signer
 from creditledger.transparency.merkle import (
@@ -61,7 +67,7 @@ class Publication:
 class Publisher:
     """Projects one log onto one public directory."""
 
-    __slots__ = ("_ml_dsa", "_operator", "_origin", "_public")
+    __slots__ = ("_ml_dsa", "_operator", "_operator_at", "_origin", "_public")
 
     def __init__(
         self,
@@ -70,12 +76,15 @@ class Publisher:
         origin: str,
         operator: Ed25519Signer,
         ml_dsa: MlDsaCosignatureSigner | None = None,
+        operator_at: OperatorAt | None = None,
     ) -> None:
-        """``ml_dsa``: the log's second key, which signs what ``operator`` signs."""
+        """``ml_dsa``: the log's second key, which signs what ``operator`` signs. ``operator_at``: who signed
+        what was published before; by default ``operator``."""
         self._public = public
         self._origin = origin
         self._operator = operator
         self._ml_dsa = ml_dsa
+        self._operator_at = operator_at or (lambda size: operator.public_key)
 
     def publish(
         self, log: StoredLog, *, policy: TrustPolicy, cosigners: Sequence[Cosigner], now_unix_ms: int
@@ -124,9 +133,10 @@ class Publisher:
         path = self._public / CHECKPOINT
         if not is_there(path):
             return Checkpoint(origin=self._origin, size=0, root=EMPTY_ROOT)
-        verifier = Ed25519NoteVerifier(log_key(self._origin, self._operator.public_key))
         try:
-            text, _ = open_note(read_file(path, what="checkpoint"), [verifier])
+            note = read_file(path, what="checkpoint")
+            operator = self._operator_at(parse_checkpoint_note(note).size)
+            text, _ = open_note(note, [Ed25519NoteVerifier(log_key(self._origin, operator))])
             return parse_checkpoint(text)
         except StorageError:
             raise

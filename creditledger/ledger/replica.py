@@ -5,6 +5,7 @@ Source: specs/ledger.md §7."""
 from collections.abc import Callable, Iterator
 from typing import Final
 
+from creditledger.credits import reading
 from creditledger.credits.fold import FoldContext, SignatureVerifier, TransparencyVerifier, apply_entry
 from creditledger.credits.pool import in_force
 from creditledger.credits.state import MemoryState, State, StateView
@@ -14,6 +15,7 @@ from creditledger.errors import (
     CreditLedgerError,
     MalformedRecordError,
     PolicyError,
+    SignatureError,
     VerificationError,
 )
 from creditledger.ledger.source import LogSource
@@ -25,7 +27,7 @@ from creditledger.records.record import Record
 from creditledger.transparency.checkpoint import Checkpoint
 from creditledger.transparency.merkle import EMPTY_ROOT, tree_root
 from creditledger.transparency.tile import TILE_WIDTH
-from creditledger.transparency.trust_policy import TrustPolicy
+from creditledger.transparency.trust_policy import TrustPolicy, VerifiedCheckpoint
 
 _NO_LIMIT: Final = 2**63 - 1
 
@@ -86,8 +88,10 @@ class Replica:
         note = self._source.checkpoint()
         verified = self._policy.verify_checkpoint(note, now_unix_ms=now_unix_ms)
         checkpoint = verified.checkpoint
+        self._require_operator(verified)
         tiles = VerifiedTiles(self._source, checkpoint)
         self._require_continuation(tiles, checkpoint)
+        before = self.checkpoint, self.note
         self.checkpoint, self.note = checkpoint, note
         latest = min(
             now_unix_ms, _NO_LIMIT if verified.cosigned_unix_ms is None else verified.cosigned_unix_ms
@@ -98,6 +102,11 @@ class Replica:
             entries = tiles.entries(self.size // TILE_WIDTH)
             for encoded in entries[self.size - start : stop - start]:
                 entry = self._fold(encoded, tiles, latest)
+                try:
+                    self._require_operator(verified)
+                except SignatureError:
+                    self.checkpoint, self.note = before
+                    raise
                 yield self.size - 1, entry
 
     def _fold(self, encoded: bytes, tiles: VerifiedTiles, latest_unix_ms: int) -> Entry:
@@ -161,6 +170,21 @@ class Replica:
                 if is_needed:
                     raise
         return tuple(bodies)
+
+    def _require_operator(self, verified: VerifiedCheckpoint) -> None:
+        """The checkpoint's key is the operator's for its size, as soon as that can be told.
+
+        A retired key never signs again; one that is not known yet may still come into force."""
+        if not self.size:
+            return
+        keys = [key for _, key in reading.operator_keys(self.state)]
+        may_come = self.size < verified.checkpoint.size and not verified.log_keys <= set(keys)
+        if keys[-1] not in verified.log_keys and not may_come:
+            raise SignatureError(
+                "the checkpoint is not signed by the operator's key for its size",
+                expected=keys[-1].hex(),
+                found=", ".join(sorted(key.hex() for key in verified.log_keys)),
+            )
 
     def _require_continuation(self, tiles: VerifiedTiles, new: Checkpoint) -> None:
         old = self.checkpoint or Checkpoint(origin=new.origin, size=0, root=EMPTY_ROOT)

@@ -20,6 +20,7 @@ from creditledger.errors import (
 from creditledger.ledger.clock import Clock
 from creditledger.ledger.directory import disk_errors, sync_directory, write_once
 from creditledger.ledger.head import HeadFile, require_not_rolled_back
+from creditledger.ledger.operator_keys import OperatorSigners, operator_at
 from creditledger.ledger.store import Store
 from creditledger.ledger.stored_log import StoredLog, state_of
 from creditledger.records.entry import Entry, Submission
@@ -62,13 +63,14 @@ class Writer:
         *,
         origin: str,
         ledger_id: bytes,
-        operator: Ed25519Signer,
+        operator: OperatorSigners,
         verifier: SignatureVerifier,
         clock: Clock,
         ask_witnesses: Callable[[], None] | None = None,
     ) -> None:
         """``ask_witnesses`` has a quorum date the log anew and then calls `note_witnesses`, or raises; None
-        where no quorum is asked for. Raises RollbackError if the store is older than its head."""
+        where no quorum is asked for. Raises RollbackError if the store is older than its head, RoleError
+        without the signer in force."""
         self._store = store
         self._head_file = head_file
         self._sealed = sealed
@@ -85,12 +87,13 @@ class Writer:
         with store.read() as view:
             self._tolerance_ms = in_force(State(state_of(view))).clock_tolerance_ms
         head_file.sync()
-        self._head = head_file.read()
         with store.read() as view:
-            log = StoredLog(view)
+            log, state = StoredLog(view), state_of(view)
+            self._head = head_file.read(operator_at(state))
             require_not_rolled_back(log, self._head)
             log.require_sound_edge()
-        self._replace_head(Checkpoint(origin=origin, size=log.size, root=log.root))
+            signer = operator.in_force(state)
+        self._replace_head(Checkpoint(origin=origin, size=log.size, root=log.root), signer)
 
     def submit(self, submissions: Sequence[Submission]) -> list[Outcome]:
         """Log what the rules allow, in order, in one durable commit; then answer, in order.
@@ -148,7 +151,9 @@ class Writer:
             if any(isinstance(outcome, Acknowledgement) and not outcome.repeated for outcome in outcomes):
                 log.seal()
                 self._keep_sealed(sealed)
-        self._replace_head(Checkpoint(origin=self._origin, size=log.size, root=log.root))
+            # Also after a rotation in this group: nothing was admitted whose successor is not here.
+            signer = self._operator.in_force(state_of(view))
+        self._replace_head(Checkpoint(origin=self._origin, size=log.size, root=log.root), signer)
         return outcomes
 
     def _admit(
@@ -170,6 +175,7 @@ class Writer:
         try:
             encoded = entry.encode()
             parts = _parts(submission)
+            self._operator.require_successor(state, submission)
             apply_entry(state, entry, parts.bodies, context)
         except (StorageError, IntegrityError):
             raise
@@ -202,9 +208,9 @@ class Writer:
         with disk_errors(self._sealed):
             sync_directory(self._sealed)
 
-    def _replace_head(self, head: Checkpoint) -> None:
+    def _replace_head(self, head: Checkpoint, signer: Ed25519Signer) -> None:
         if head != self._head:
-            self._head_file.replace(head, self._operator)
+            self._head_file.replace(head, signer)
             self._head = head
 
 

@@ -11,11 +11,39 @@ NO_QUORUM = "none"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KeyRange:
+    """The tree sizes of which a log's key may sign checkpoints."""
+
+    first_size: int
+    until_size: int
+    """Exclusive; 0 while the key is not retired."""
+
+    def __post_init__(self) -> None:
+        if self.first_size < 0 or (self.until_size and self.until_size <= self.first_size):
+            raise MalformedRecordError(
+                "a key's range is empty",
+                expected="a size, then a larger one or 0",
+                found=f"{self.first_size} {self.until_size}"[:60],
+            )
+
+    @property
+    def is_retired(self) -> bool:
+        """Whether another key has followed."""
+        return self.until_size > 0
+
+    def covers(self, size: int) -> bool:
+        """Whether a checkpoint of ``size`` entries may be signed."""
+        return self.first_size <= size and (self.until_size == 0 or size < self.until_size)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyLog:
     """A log whose checkpoints are accepted; the key's name is the log's origin."""
 
     vkey: VerifierKey
     url: str | None = None
+    range: KeyRange | None = None
+    """None for a key that may sign checkpoints of every size."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

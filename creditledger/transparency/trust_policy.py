@@ -4,7 +4,7 @@ Source: specs/log.md §10."""
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
 from typing import Final
@@ -31,6 +31,7 @@ from creditledger.transparency.note import (
 )
 from creditledger.transparency.quorum import (
     NO_QUORUM,
+    KeyRange,
     PolicyLog,
     PolicyWitness,
     WitnessGroup,
@@ -51,6 +52,8 @@ class VerifiedCheckpoint:
     checkpoint: Checkpoint
     cosigned_unix_ms: int | None
     """Since when a quorum has cosigned it; None under a policy without a quorum."""
+    log_keys: frozenset[bytes] = frozenset()
+    """The public keys of the policy's logs that signed it and may, at its size."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +114,7 @@ class TrustPolicy:
     def serialize(self) -> bytes:
         """The policy as a file: `parse` gives it back; comments are not kept."""
         lines = [_line("log", log.vkey, log.url) for log in self.logs]
+        lines += [_range_line(log.vkey, log.range) for log in self.logs if log.range is not None]
         lines += [_line("witness", entry.name, entry.vkey, entry.url) for entry in self.witnesses]
         lines += [_group_line(group) for group in self.groups]
         lines.append(_line("quorum", self.quorum))
@@ -125,24 +129,24 @@ class TrustPolicy:
             lines.append(_line("#creditledger max-age-ms", self.max_age_ms))
         return "".join(lines).encode("utf-8", "surrogateescape")
 
+    def for_any_size(self) -> "TrustPolicy":
+        """The same without key ranges, for whoever knows from the log itself which key signs when."""
+        return replace(self, logs=tuple(replace(log, range=None) for log in self.logs))
+
     def verify_checkpoint(
         self, note: bytes, *, now_unix_ms: int | None = None, only_known: bool = False
     ) -> VerifiedCheckpoint:
         """Check log signature, witness quorum and, given the time, age of a checkpoint note.
 
         Raises MalformedRecordError for bytes that are no checkpoint note, SignatureError when the
-        log's signature is missing or one of a known key fails, PolicyError when the quorum is not
-        reached or is older than ``max_age_ms``. ``only_known`` is for a note in a bundle: then
+        log's signature is missing, or by a key that does not sign checkpoints of that size, or one of a
+        known key fails; PolicyError when the quorum is not reached or is older than ``max_age_ms``, and
+        for a retired key where no quorum is asked for. ``only_known`` is for a note in a bundle: then
         bytes that are no checkpoint note, a line by a key that is not in the policy and a second
         line by one key are a MalformedBundleError. Source: specs/log.md §10."""
         checkpoint, signatures = self._open(note, only_known)
         signed_by = {signature.vkey for signature in signatures}
-        if not any(log.vkey in signed_by and log.vkey.name == checkpoint.origin for log in self.logs):
-            raise SignatureError(
-                "checkpoint is not signed by a log of the policy under its own origin",
-                expected=", ".join(log.vkey.name for log in self.logs),
-                found=checkpoint.origin,
-            )
+        logs = self._logs_that_signed(checkpoint, signed_by)
         if checkpoint.size == 0 and checkpoint.root != EMPTY_ROOT:
             raise PolicyError(
                 "empty log has a root of its own",
@@ -156,7 +160,32 @@ class TrustPolicy:
                 times[signature.vkey] = max(time, times.get(signature.vkey, 0))
         cosigned = self._require_quorum(times)
         self._require_fresh(cosigned, now_unix_ms)
-        return VerifiedCheckpoint(checkpoint=checkpoint, cosigned_unix_ms=cosigned)
+        if self.quorum == NO_QUORUM and all(log.range is not None and log.range.is_retired for log in logs):
+            raise PolicyError(
+                "a retired key counts only together with a quorum of witnesses",
+                expected="a quorum",
+                found="none",
+            )
+        keys = frozenset(log.vkey.public_key for log in logs)
+        return VerifiedCheckpoint(checkpoint=checkpoint, cosigned_unix_ms=cosigned, log_keys=keys)
+
+    def _logs_that_signed(self, checkpoint: Checkpoint, signed_by: set[VerifierKey]) -> list[PolicyLog]:
+        """Those whose signature counts: under their own origin, at a size that their range covers."""
+        signed = [log for log in self.logs if log.vkey in signed_by and log.vkey.name == checkpoint.origin]
+        if not signed:
+            raise SignatureError(
+                "checkpoint is not signed by a log of the policy under its own origin",
+                expected=", ".join(log.vkey.name for log in self.logs),
+                found=checkpoint.origin,
+            )
+        covering = [log for log in signed if log.range is None or log.range.covers(checkpoint.size)]
+        if not covering:
+            raise SignatureError(
+                "checkpoint is signed by a key that does not sign for this size",
+                expected=", ".join(_range_line(log.vkey, log.range).strip() for log in signed if log.range),
+                found=f"size {checkpoint.size}",
+            )
+        return covering
 
     def _open(self, note: bytes, only_known: bool) -> tuple[Checkpoint, tuple[VerifiedSignature, ...]]:
         try:
@@ -227,6 +256,7 @@ class _Draft:
             "witness": (2, 3, self._read_witness),
             "group": (3, POLICY_SIZE_MAX, self._read_group),
             "quorum": (1, 1, self._read_quorum),
+            "#creditledger key": (3, 3, self._read_key_range),
             "#creditledger ledger": (1, 1, self._read_ledger),
             "#creditledger validator": (2, 2, self._read_validator),
             "#creditledger quorum": (1, 1, self._read_committee_quorum),
@@ -261,6 +291,15 @@ class _Draft:
     def _read_log(self, words: list[str]) -> None:
         url = words[1] if len(words) > 1 else None
         self.logs.append(PolicyLog(vkey=parse_verifier_key(words[0]), url=url))
+
+    def _read_key_range(self, words: list[str]) -> None:
+        key = _hex(words[0], size=32)
+        range_ = KeyRange(first_size=_decimal(words[1]), until_size=_decimal(words[2]))
+        for place, log in enumerate(self.logs):
+            if log.vkey.public_key == key and log.range is None:
+                self.logs[place] = replace(log, range=range_)
+                return
+        raise _malformed("one range for the key of an earlier log line", ascii(words[0]))
 
     def _read_witness(self, words: list[str]) -> None:
         url = words[2] if len(words) > 2 else None
@@ -329,6 +368,10 @@ def _group_line(group: WitnessGroup) -> str:
     size = len(group.members)
     threshold = "all" if group.threshold == size else group.threshold
     return _line("group", group.name, threshold, *group.members)
+
+
+def _range_line(vkey: VerifierKey, range_: KeyRange) -> str:
+    return _line("#creditledger key", vkey.public_key.hex(), range_.first_size, range_.until_size)
 
 
 def _line(*words: object) -> str:

@@ -185,7 +185,13 @@ def test_a_pool_is_made_with_fresh_keys_and_default_rules(tmp_path: Path) -> Non
         assert ledger.complete_round().is_certified
         rules = ledger.genesis.parameters
         keys = {path.name: path.stat().st_mode & 0o777 for path in ledger.directory.keys.iterdir()}
-    names = ("log-ml-dsa-44.key", "operator.key", "validator-0.key", "witness-local.key")
+    names = (
+        "log-ml-dsa-44.key",
+        "operator-next.key",
+        "operator.key",
+        "validator-0.key",
+        "witness-local.key",
+    )
     assert keys == dict.fromkeys(names, 0o600)
     assert (rules.quorum, rules.admission, rules.levy_use) == (1, Admission.OPEN, LevyUse.BURN)
     assert (rules.check_floor_ppm, rules.levy_ppm, rules.vesting_ms) == (20_000, 10_000, 86_400_000)

@@ -20,7 +20,7 @@ from creditledger.transparency.note import (
     add_signatures,
     parse_note,
 )
-from creditledger.transparency.quorum import PolicyLog, PolicyWitness, WitnessGroup
+from creditledger.transparency.quorum import KeyRange, PolicyLog, PolicyWitness, WitnessGroup
 from creditledger.transparency.trust_policy import TrustPolicy
 
 ORIGIN = "example.org/log"
@@ -308,3 +308,80 @@ def test_a_group_counts_a_member_once_however_it_was_built() -> None:
         WitnessGroup(name="g", threshold=3, members=("A", "B"))
     with pytest.raises(MalformedRecordError):
         TrustPolicy(logs=(), ledger_id=bytes(31))
+
+
+LATER = Ed25519NoteSigner(ORIGIN, Ed25519Signer(b"\x02" * 32))
+LOG_KEY, LATER_KEY = (signer.vkey.public_key.hex() for signer in (LOG, LATER))
+ROTATED = f"""\
+log {LOG.vkey}
+log {LATER.vkey}
+witness A {WITNESSES[0].vkey}
+quorum A
+#creditledger key {LOG_KEY} 0 5
+#creditledger key {LATER_KEY} 5 0
+"""
+
+
+def at_size(size: int, *signers: Ed25519NoteSigner) -> bytes:
+    checkpoint = Checkpoint(origin=ORIGIN, size=size, root=b"\x42" * 32)
+    line = WITNESSES[0].cosign(checkpoint.text, timestamp=7).line
+    return add_signatures(sign_checkpoint(checkpoint, signers), [line])
+
+
+def test_a_key_counts_for_the_sizes_of_its_range() -> None:
+    """L14: the policy lists key ranges; by the retired key at a later size, none accepted."""
+    policy = TrustPolicy.parse(ROTATED.encode())
+    for size in (1, 4, 5, 6, 2**63 - 1):
+        right, wrong = (LOG, LATER) if size < 5 else (LATER, LOG)
+        key = right.vkey.public_key
+        assert policy.verify_checkpoint(at_size(size, right)).log_keys == {key}
+        assert policy.verify_checkpoint(at_size(size, LOG, LATER)).log_keys == {key}
+        with pytest.raises(SignatureError, match="does not sign for this size"):
+            policy.verify_checkpoint(at_size(size, wrong))
+        policy.for_any_size().verify_checkpoint(at_size(size, wrong))
+
+
+def test_a_retired_key_asks_for_a_quorum() -> None:
+    """L14: under quorum none its holder could show anybody any tree of an old size."""
+    unwatched = TrustPolicy.parse(ROTATED.replace("quorum A", "quorum none").encode())
+    with pytest.raises(PolicyError, match="retired key"):
+        unwatched.verify_checkpoint(at_size(4, LOG))
+    unwatched.verify_checkpoint(at_size(5, LATER))
+
+
+def test_ranges_are_written_as_they_are_read() -> None:
+    policy = TrustPolicy.parse(ROTATED.encode())
+    assert [log.range for log in policy.logs] == [
+        KeyRange(first_size=0, until_size=5),
+        KeyRange(first_size=5, until_size=0),
+    ]
+    assert TrustPolicy.parse(policy.serialize()) == policy
+    assert policy.serialize().count(b"#creditledger key ") == 2
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"#creditledger key {LOG_KEY} 0 6",
+        f"#creditledger key {'11' * 32} 0 0",
+        f"#creditledger key {LOG_KEY.upper()} 0 5",
+        "#creditledger key",
+    ],
+)
+def test_a_range_is_of_one_earlier_key(line: str) -> None:
+    with pytest.raises(MalformedRecordError):
+        TrustPolicy.parse(ROTATED.encode() + line.encode() + b"\n")
+
+
+@pytest.mark.parametrize(
+    "range_", ["5 5", "6 5", "05 0", "-1 0", "0 +5", "0", "0 5 6", "0 9223372036854775808"]
+)
+def test_a_range_is_two_ascending_decimals(range_: str) -> None:
+    with pytest.raises(MalformedRecordError):
+        TrustPolicy.parse(ROTATED.replace(f"{LOG_KEY} 0 5", f"{LOG_KEY} {range_}").encode())
+
+
+def test_a_range_stands_below_its_log() -> None:
+    lines = ROTATED.splitlines(keepends=True)
+    with pytest.raises(MalformedRecordError):
+        TrustPolicy.parse("".join([lines[4], *lines[:4], lines[5]]).encode())

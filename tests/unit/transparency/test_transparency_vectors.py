@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from creditledger.errors import KeyFormatError
+from creditledger.errors import CreditLedgerError, KeyFormatError
 from creditledger.transparency.bls import BlsSigner, key_from_seed
 from creditledger.transparency.certificate import (
     Committee,
@@ -85,6 +85,7 @@ CHECKED = {
     "cosignature-ml-dsa-44",
     "add-checkpoint",
     "trust-policy",
+    "trust-policy-key-ranges",
     "tlog-proof",
     "fork",
 }
@@ -273,6 +274,21 @@ def test_trust_policy() -> None:
     assert policy.committee.digest.hex() == case["committee_digest"]
     verified = policy.verify_checkpoint(case["checkpoint"].encode(), only_known=True)
     assert verified.cosigned_unix_ms == case["cosigned_unix_ms"]
+
+
+def test_trust_policy_key_ranges() -> None:
+    """L14: each key for its sizes, a retired one only beside a witness."""
+    vector = load("trust-policy-key-ranges")
+    for case in vector["cases"]:
+        policy = TrustPolicy.parse(vector[case["policy"]].encode())
+        assert policy.serialize() == vector[case["policy"]].encode()
+        note = case["checkpoint"].encode()
+        if case["result"] == "accepted":
+            policy.verify_checkpoint(note, only_known=True)
+            continue
+        with pytest.raises(CreditLedgerError) as caught:
+            policy.verify_checkpoint(note, only_known=True)
+        assert type(caught.value).__name__ == case["result"], case["name"]
 
 
 def test_tlog_proof() -> None:
