@@ -60,7 +60,8 @@ class PublicLog:
     def verified(self) -> VerifiedCheckpoint | None:
         """The published checkpoint as the policy has it; None where there is none that reaches its quorum.
 
-        Key ranges are left to who knows the log: the policy is renewed before the checkpoint. Raises IntegrityError for one that is not the log's, StorageError."""
+        Key ranges are left to who knows the log: the policy is renewed before the checkpoint.
+        Raises IntegrityError for one that is not the log's, StorageError."""
         if not is_there(self._directory.public / CHECKPOINT):
             return None
         try:

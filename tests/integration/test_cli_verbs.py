@@ -30,6 +30,7 @@ def test_init_without_a_file_founds_a_one_person_pool(tmp_path: Path) -> None:
     assert founded["ledger"] in Path(founded["policy"]).read_text()
     assert sorted(path.name for path in (tmp_path / "pool" / "keys").iterdir()) == [
         "log-ml-dsa-44.key",
+        "operator-next.key",
         "operator.key",
         "validator-0.key",
         "witness-local.key",
