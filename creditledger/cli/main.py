@@ -19,6 +19,7 @@ VERBS: Final = {
     "init": "pool",
     "key": "keys",
     "register": "pool",
+    "rotate": "rotation",
     "grant": "pool",
     "append": "log",
     "order": "work",

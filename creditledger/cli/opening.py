@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from creditledger.ledger.cosigning import Cosigner
     from creditledger.ledger.keyring import KeyFile
     from creditledger.ledger.ledger import Ledger
+    from creditledger.transparency.keys import Ed25519Signer
 
 
 @contextmanager
@@ -57,11 +58,21 @@ def cosigners_for(path: Path) -> "Sequence[Cosigner]":
 
 
 def is_writable(path: Path) -> bool:
-    """Whether the operator's key lies in the ledger's directory."""
-    from creditledger.ledger.directory import LedgerDirectory
-    from creditledger.ledger.ledger import OPERATOR_KEY
+    """Whether the operator's key in force lies in the ledger's directory, or only another in its place.
 
-    return (LedgerDirectory(path).keys / OPERATOR_KEY).exists()
+    Then writing says which key it takes."""
+    from creditledger.ledger.operator_keys import operator_in
+
+    with reading(path) as opened, opened.read() as state:
+        return operator_in(opened.directory.keys, state, opened.genesis) is not None
+
+
+def signing_account(opened: "Ledger", signer: "Ed25519Signer") -> bytes:
+    """The account that a key signs for now. Raises RoleError for a retired key."""
+    from creditledger.credits.reading import account_of_key
+
+    with opened.read() as state:
+        return account_of_key(state, signer.public_key)
 
 
 def account_key(path: Path, *, ledger_id: bytes, role: str = "") -> "KeyFile":
@@ -82,7 +93,8 @@ def account_id(state: "StateView", text: str) -> bytes:
     if found is not None and credits.account_state(state, found) is not None:
         return found
     named = credits.account_named(state, text)
-    if named is None:
+    # The operator has a name and no account.
+    if named is None or credits.account_state(state, named) is None:
         raise UnknownIdError(
             "no such account", expected="a hex id or registered name", found=ascii(text)[:80]
         )

@@ -5,17 +5,19 @@ from typing import TYPE_CHECKING
 
 import click
 
-from creditledger.cli.opening import account_id, account_key, new_id, writing
+from creditledger.cli.opening import account_id, new_id, writing
 from creditledger.cli.options import (
     INPUT_FILE,
     AmountCommand,
     amount,
     id_option,
     json_option,
+    key_file,
     key_option,
     ledger_argument,
 )
 from creditledger.cli.output import emit
+from creditledger.cli.rotation import commitment, key_with_operator
 from creditledger.cli.rounds import complete, placed
 
 if TYPE_CHECKING:
@@ -77,47 +79,52 @@ def _found(directory: Path, origin: str, parameters_path: Path | None, *, requir
 @ledger_argument
 @click.argument("name")
 @key_option
+@click.option(
+    "--next",
+    "next_path",
+    type=INPUT_FILE,
+    callback=key_file,
+    help="Key file to rotate to one day.",
+)
 @json_option
-def register(ledger: Path, name: str, key_path: Path, as_json: bool) -> None:
+def register(ledger: Path, name: str, key_path: Path, next_path: Path | None, as_json: bool) -> None:
     """Open an account under NAME for the key in a key file, in the key's role.
 
     The file is bound to this ledger: no other will take it. Where the pool admits by approval,
-    whoever has the operator's key approves by running this."""
+    whoever has the operator's key approves by running this. The operator's own key registers to commit
+    to its next one; that opens no account."""
     from creditledger.ledger.keyring import bind_key
-    from creditledger.quantities import ZERO_DIGEST
     from creditledger.records.entry import Submission
     from creditledger.records.registration import Registration, Role
 
     with writing(ledger) as opened:
-        key = account_key(key_path, ledger_id=opened.id)
+        key = key_with_operator(key_path, ledger_id=opened.id)
         signer = key.ed25519()
         record = Registration(
             account=signer.public_key,
             role=Role[key.role.name],
             name=name,
-            next_key=ZERO_DIGEST,
-            admission=_admission(opened, signer.public_key),
+            next_key=commitment(next_path, key, ledger_id=opened.id),
+            admission=b"" if key.role.name == "OPERATOR" else _admission(opened, signer.public_key),
         )
         signature = signer.sign(record.signing_bytes(opened.id))
         acknowledgement = opened.append(Submission(record=record, signature=signature))
         bind_key(key_path, ledger_id=opened.id)
-        answer = {"account": signer.public_key, "name": name, "role": key.role.value}
+        answer: dict[str, object] = {"account": signer.public_key, "name": name, "role": key.role.value}
+        answer["next_key"] = record.next_key if next_path else None
         emit(answer | placed(opened, acknowledgement), as_json=as_json)
 
 
 def _admission(ledger: "Ledger", account: bytes) -> bytes:
     """The operator's consent, where the pool asks for it; else empty."""
     from creditledger.credits.reading import parameters_in_force
-    from creditledger.ledger.keyring import KeyRole, load_key
-    from creditledger.ledger.ledger import OPERATOR_KEY
     from creditledger.records.parameters import Admission
     from creditledger.records.registration import admission_bytes
 
     with ledger.read() as state:
         if parameters_in_force(state).admission != Admission.APPROVAL:
             return b""
-    operator = load_key(ledger.directory.keys / OPERATOR_KEY, roles=(KeyRole.OPERATOR,), ledger_id=ledger.id)
-    return operator.ed25519().sign(admission_bytes(account, ledger.id))
+    return ledger.operator_signer().sign(admission_bytes(account, ledger.id))
 
 
 @click.command(cls=AmountCommand)

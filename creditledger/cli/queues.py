@@ -15,6 +15,7 @@ from creditledger.errors import BusyError, MalformedBundleError, RoleError
 if TYPE_CHECKING:
     from creditledger.ledger.directory import LedgerDirectory
     from creditledger.records.transfer import Hold
+    from creditledger.redemption.ledger_access import LedgerAccess
     from creditledger.redemption.queues.job_outcome import JobOutcome
     from creditledger.transparency.keys import Ed25519Signer
     from creditledger.transparency.trust_policy import TrustPolicy
@@ -46,6 +47,7 @@ def run(
     The job's own exit code is in the answer: this exits 0 whenever the job ran and was settled. A
     voucher that is presented again starts nothing; the first job's outcome is the answer."""
     from creditledger.ledger.directory import LedgerDirectory
+    from creditledger.redemption.ledger_access import LedgerAccess
     from creditledger.redemption.queues.local import LocalQueue
     from creditledger.transparency.trust_policy import TrustPolicy
 
@@ -56,9 +58,11 @@ def run(
     directory = LedgerDirectory(ledger)
     policy = TrustPolicy.load(directory.policy)
     encoded, hold = _voucher(voucher_path)
-    key = _signer(key_path or _queue_key(directory, hold), policy)
-    if key.public_key != hold.queue:
-        raise RoleError("voucher is for another queue", expected=key.public_key.hex(), found=hold.queue.hex())
+    access = LedgerAccess(ledger)
+    key = _signer(key_path or _queue_key(directory, hold, access), policy)
+    account = access.account_of(key.public_key)
+    if account != hold.queue:
+        raise RoleError("voucher is for another queue", expected=account.hex(), found=hold.queue.hex())
     folder = directory.path / "queues" / hold.queue.hex()
     with LocalQueue(
         folder,
@@ -92,17 +96,18 @@ def _voucher(path: Path) -> "tuple[bytes, Hold]":
     return voucher.encoded, hold
 
 
-def _queue_key(directory: "LedgerDirectory", hold: "Hold") -> Path:
-    """The key file in the ledger's directory that belongs to the voucher's queue."""
+def _queue_key(directory: "LedgerDirectory", hold: "Hold", access: "LedgerAccess") -> Path:
+    """The key file in the ledger's directory that signs for the voucher's queue."""
     from creditledger.errors import CreditLedgerError
     from creditledger.ledger.keyring import KeyRole, load_key
 
     for path in sorted(directory.keys.glob("*.key"))[:KEY_FILES_MAX]:
         try:
             key = load_key(path, roles=(KeyRole.QUEUE,))
+            account = access.account_of(key.ed25519().public_key)
         except CreditLedgerError:
             continue
-        if key.ed25519().public_key == hold.queue:
+        if account == hold.queue:
             return path
     raise click.UsageError(f"no key of queue {hold.queue.hex()} in {directory.keys}: name it with --key")
 

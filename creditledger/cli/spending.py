@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from creditledger.cli.opening import account_id, account_key, new_id, reading, writing
+from creditledger.cli.opening import account_id, account_key, new_id, reading, signing_account, writing
 from creditledger.cli.options import (
     INPUT_FILE,
     OUTPUT_FILE,
@@ -147,7 +147,7 @@ def capture(
         record = Capture(
             id=given_id or new_id(),
             hold=hold_digest,
-            queue=signer.public_key,
+            queue=signing_account(opened, signer),
             gpu_ms=gpu_ms,
             amount_micro=gpu_price(gpus=1, duration_ms=gpu_ms, micro_per_gpu_second=price),
         )
@@ -170,7 +170,9 @@ def release(
 
     with writing(ledger) as opened:
         signer = account_key(key_path, ledger_id=opened.id, role="queue").ed25519()
-        record = Release(id=given_id or new_id(), hold=hold_digest, queue=signer.public_key, reason=reason)
+        record = Release(
+            id=given_id or new_id(), hold=hold_digest, queue=signing_account(opened, signer), reason=reason
+        )
         answer = {"release": record.digest(opened.id), "id": record.id}
         emit(answer | _logged(opened, record, signer), as_json=as_json)
 
@@ -193,7 +195,10 @@ def transfer(
         with opened.read() as state:
             receiver = account_id(state, payee)
         record = Transfer(
-            id=given_id or new_id(), payer=signer.public_key, payee=receiver, amount_micro=amount_micro
+            id=given_id or new_id(),
+            payer=signing_account(opened, signer),
+            payee=receiver,
+            amount_micro=amount_micro,
         )
         answer = {"transfer": record.digest(opened.id), "id": record.id, "payee": receiver}
         emit(answer | {"amount_micro": amount_micro} | _logged(opened, record, signer), as_json=as_json)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from creditledger.cli.opening import account_id, account_key, writing
+from creditledger.cli.opening import account_id, account_key, signing_account, writing
 from creditledger.cli.options import (
     INPUT_FILE,
     OUTPUT_FILE,
@@ -61,7 +61,7 @@ def order(
         with opened.read() as state:
             plan = parse_plan(content, lambda text: account_id(state, text))
             digest = _model(state, model)
-            _require_covered(state, signer.public_key, max_price)
+            _require_covered(state, signing_account(opened, signer), max_price)
         with output_file(job_path, mode=0o600, replaces=False) as write:
             ordered = Wallet(opened, key=signer).order(digest, plan, positions, max_price, expires_unix_ms)
             write(ordered.encode())

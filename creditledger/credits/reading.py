@@ -61,6 +61,7 @@ __all__ = [
     "job_status",
     "key_state",
     "keys_of",
+    "keys_since",
     "latest_certified_round",
     "latest_round",
     "lot_state",
@@ -132,6 +133,13 @@ def operator_keys(view: StateView) -> list[tuple[int, bytes]]:
 def keys_of(view: StateView, account: bytes) -> list[tuple[int, bytes]]:
     """(first index, public key) of every key that ever signed for an account, oldest first."""
     return key_history.keys_of(State(view), account)
+
+
+def keys_since(view: StateView, account: bytes, index: int) -> list[bytes]:
+    """The public keys that signed for an account at entry ``index`` or later, oldest first."""
+    keys = keys_of(view, account)
+    ends = [first for first, _ in keys[1:]]
+    return [key for (_, key), end in zip(keys, [*ends, index + 1], strict=True) if end > index]
 
 
 def account_of_key(view: StateView, key: bytes) -> bytes:

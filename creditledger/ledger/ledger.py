@@ -297,9 +297,11 @@ class Ledger:
         with self.read() as state:
             return self._operator.in_force(state)
 
-    def rotate_operator(self, new: Ed25519Signer, *, next_key: bytes = ZERO_DIGEST) -> Acknowledgement:
+    def rotate_operator(
+        self, new: Ed25519Signer, *, next_key: bytes = ZERO_DIGEST, old: Ed25519Signer | None = None
+    ) -> Acknowledgement:
         """Hand over to ``new``, the key that the operator has committed to; it signs head and checkpoints
-        from then on. ``next_key``: SHA-256 of the key after that.
+        from then on. ``next_key``: SHA-256 of the key after that. ``old`` signs, by default the key in force.
 
         Keep the new key where it will be found before: only it opens the ledger again. Raises RoleError
         for any other key. Source: specs/ledger.md §13."""
@@ -307,7 +309,7 @@ class Ledger:
             require_own_key(new, self.policy(), origin=self.origin)
             self._operator.add(new)
             self._public.trust_locally(log_key(self.origin, new.public_key))
-            old, account = self.operator_signer(), self.genesis.operator
+            old, account = old or self.operator_signer(), self.genesis.operator
             return self.append(signed_rotation(self.id, account=account, old=old, new=new, next_key=next_key))
 
     def close_round(self) -> Acknowledgement:

@@ -3,6 +3,7 @@
 Source: specs/ledger.md §4 and §13."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -11,7 +12,7 @@ from creditledger.credits import reading
 from creditledger.credits.state import StateView
 from creditledger.errors import KeyFormatError, RoleError
 from creditledger.ledger.directory import disk_errors
-from creditledger.ledger.keyring import KeyRole, ed25519_in, load_key
+from creditledger.ledger.keyring import KeyFile, KeyRole, ed25519_in, load_key, save_key
 from creditledger.quantities import ZERO_DIGEST
 from creditledger.records.entry import Submission
 from creditledger.records.parameters import Genesis
@@ -86,6 +87,23 @@ def operator_in(keys: Path, state: StateView, genesis: Genesis) -> Ed25519Signer
         if signer.public_key == wanted:
             return signer
     return ed25519_in(keys / OPERATOR_KEY, KeyRole.OPERATOR, genesis)
+
+
+def keep_operator_key(keys: Path, key: KeyFile, *, ledger_id: bytes) -> Path | None:
+    """Write ``key`` into a ``keys`` folder, bound to the ledger; None if it lies there already.
+
+    Raises StorageError."""
+    public = key.ed25519().public_key
+    with disk_errors(keys):
+        files = sorted(keys.glob("*.key"))
+    for path in files:
+        with suppress(KeyFormatError, RoleError):
+            found = load_key(path, roles=(KeyRole.OPERATOR,), ledger_id=ledger_id)
+            if found.ed25519().public_key == public:
+                return None
+    kept = keys / f"operator-{public[:8].hex()}.key"
+    save_key(kept, replace(key, ledger_id=ledger_id))
+    return kept
 
 
 def signed_rotation(

@@ -41,10 +41,12 @@ def sign_batch(
     ledger_id: bytes,
     parameters: Parameters,
     random_bytes: Callable[[int], bytes],
+    node: bytes | None = None,
 ) -> Submission:
     """The signed batch with its bodies: the receipts in order, then the sealed sketches.
 
-    ``parameters``: those in force, whose audit keys the sketches are sealed to."""
+    ``parameters``: those in force, whose audit keys the sketches are sealed to. ``node``: the account that
+    ``key`` signs for, by default the one that it names."""
     bodies = [one.receipt.encode() for one in minted]
     root = batch_root(bodies)
     sealed = seal_sketches(
@@ -55,7 +57,7 @@ def sign_batch(
         random_bytes=random_bytes,
     )
     batch = Batch(
-        node=key.public_key,
+        node=node or key.public_key,
         root=root,
         count=len(minted),
         sealed=sha256(sealed).digest(),

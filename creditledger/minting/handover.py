@@ -3,9 +3,11 @@
 The receiver asks for it before it works, and keeps it: if the sender's receipt later says otherwise,
 this tells whose fault the contradiction is."""
 
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Final
 
-from creditledger.errors import MalformedRecordError, VerificationError
+from creditledger.errors import MalformedRecordError, SignatureError, VerificationError
 from creditledger.records import canonical
 from creditledger.records.receipt import Handover
 from creditledger.transparency.keys import Ed25519Signer, verify_ed25519
@@ -13,6 +15,12 @@ from creditledger.transparency.keys import Ed25519Signer, verify_ed25519
 HANDOVER_BYTES_MAX: Final = 1_024
 HANDOVER_SUFFIX: Final = ".handover"
 """Of the file beside the sealed inputs under the same root."""
+KeysOf = Callable[[bytes], Sequence[bytes]]
+"""The public keys, at least one, with which an account may have signed."""
+
+
+def _first_key(account: bytes) -> Sequence[bytes]:
+    return (account,)
 
 
 def sign_handover(handover: Handover, *, key: Ed25519Signer, ledger_id: bytes) -> bytes:
@@ -21,14 +29,21 @@ def sign_handover(handover: Handover, *, key: Ed25519Signer, ledger_id: bytes) -
     return canonical.encode([handover.to_values(), signature])
 
 
-def verify_handover(encoded: bytes, *, ledger_id: bytes) -> Handover:
-    """The handover, if its sender signed it. Raises MalformedRecordError, SignatureError."""
+def verify_handover(encoded: bytes, *, ledger_id: bytes, keys_of: KeysOf = _first_key) -> Handover:
+    """The handover, if its sender signed it with one of ``keys_of`` it: by default its first.
+
+    Raises MalformedRecordError, SignatureError."""
     values = canonical.decode(encoded, most=HANDOVER_BYTES_MAX)
     if not isinstance(values, list) or len(values) != 2 or not isinstance(values[1], bytes):
         raise MalformedRecordError("not a signed handover", expected="[handover, signature]")
     handover = Handover.from_values(values[0])
     message = handover.signing_bytes(ledger_id)
-    verify_ed25519(public_key=handover.sender, message=message, signature=values[1])
+    *others, last = keys_of(handover.sender)
+    for key in others:
+        with suppress(SignatureError):
+            verify_ed25519(public_key=key, message=message, signature=values[1])
+            return handover
+    verify_ed25519(public_key=last, message=message, signature=values[1])
     return handover
 
 
@@ -41,11 +56,12 @@ def require_handover(
     boundary: int,
     window_start: int,
     root: bytes,
+    keys_of: KeysOf = _first_key,
 ) -> Handover:
     """The handover, if it is ``sender``'s for this boundary and window and says ``root``.
 
     What a receiver asks before it works. Raises VerificationError, MalformedRecordError."""
-    handover = verify_handover(encoded, ledger_id=ledger_id)
+    handover = verify_handover(encoded, ledger_id=ledger_id, keys_of=keys_of)
     found = (handover.job, handover.sender, handover.boundary, handover.window_start, handover.root)
     if found != (job, sender, boundary, window_start, root):
         raise VerificationError(

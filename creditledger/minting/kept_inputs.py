@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from creditledger.activations.sealing import AuditKey, OpenedInputs
 from creditledger.ledger.directory import disk_errors, read_file, replace_file
-from creditledger.minting.handover import HANDOVER_SUFFIX, verify_handover
+from creditledger.minting.handover import HANDOVER_SUFFIX, KeysOf, verify_handover
 from creditledger.minting.sealed_evidence import open_inputs, seal_inputs
 from creditledger.records.receipt import Handover
 
@@ -65,12 +65,15 @@ class KeptInputs:
         replace_file(self._directory / input_root.hex(), sealed)
         self._sizes[input_root.hex()] = len(sealed)
 
-    def keep_handover(self, encoded: bytes) -> Handover:
+    def keep_handover(self, encoded: bytes, *, keys_of: KeysOf | None = None) -> Handover:
         """Keep the signed handover that came with inputs, under their root.
+
+        ``keys_of``: what a sender may have signed with; by default its first key.
 
         Raises MalformedRecordError or SignatureError for one that its sender did not sign,
         StorageError."""
-        handover = verify_handover(encoded, ledger_id=self._ledger_id)
+        keys = {} if keys_of is None else {"keys_of": keys_of}
+        handover = verify_handover(encoded, ledger_id=self._ledger_id, **keys)
         replace_file(self._directory / (handover.root.hex() + HANDOVER_SUFFIX), encoded)
         return handover
 

@@ -8,7 +8,12 @@ from hashlib import sha256
 from pathlib import Path
 
 from creditledger.activations.calibration import CalibrationProfile
-from creditledger.credits.reading import parameters_in_force, parameters_with
+from creditledger.credits.reading import (
+    account_of_key,
+    keys_of,
+    parameters_in_force,
+    parameters_with,
+)
 from creditledger.errors import UnknownIdError
 from creditledger.ledger.ledger import Ledger
 from creditledger.ledger.writer import Acknowledgement
@@ -39,6 +44,16 @@ class LedgerLink:
         if found is None:
             raise UnknownIdError("the job's parameters were never in force", found=digest.hex())
         return found
+
+    def account_of(self, key: bytes) -> bytes:
+        """The account that a public key signs for. Raises RoleError for a retired key."""
+        with self._reading() as ledger, ledger.read() as view:
+            return account_of_key(view, key)
+
+    def present_key(self, account: bytes) -> bytes:
+        """The public key that signs for an account now."""
+        with self._reading() as ledger, ledger.read() as view:
+            return keys_of(view, account)[-1][1]
 
     def profile(self, terms: Parameters, model: bytes, layer_stop: int) -> CalibrationProfile:
         """The profile that a span ending at ``layer_stop`` is judged by under ``terms``.

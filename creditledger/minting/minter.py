@@ -58,9 +58,12 @@ class Minter:
         batches wait durably; None keeps them in memory. ``evidence``: where sealed inputs are kept;
         None is the ledger's own. ``profiles``: by the span's ``layer_stop``; None reads the ledger's.
 
-        Raises RoleError for another role's or ledger's key, StorageError, KeyFormatError."""
+        Raises RoleError for another role's or ledger's key and for a retired one, StorageError,
+        KeyFormatError."""
         self._link = LedgerLink(ledger, clock=clock)
         self._key = _signer(key, ledger_id=self._link.ledger_id)
+        self.node: bytes = self._link.account_of(self._key.public_key)
+        """The node's account id: its first public key."""
         self._model = model if isinstance(model, bytes) else model.digest
         self._clock = clock
         self._random_bytes = random_bytes
@@ -80,11 +83,6 @@ class Minter:
         self._rows: ContextVar[Mapping[Session, slice] | None] = ContextVar("creditledger-rows", default=None)
         self.refused: list[tuple[Submission, CreditLedgerError]] = []
         """Batches that the log refused for good, with the reason."""
-
-    @property
-    def node(self) -> bytes:
-        """The node's account id: its public key."""
-        return self._key.public_key
 
     @property
     def failures(self) -> dict[str, int]:
@@ -184,7 +182,7 @@ class Minter:
         """Check and keep what the node before signed: if its receipt says otherwise, it is to blame.
 
         Raises MalformedRecordError, SignatureError, StorageError."""
-        return self._kept.keep_handover(encoded)
+        return self._kept.keep_handover(encoded, keys_of=lambda sender: (self._link.present_key(sender),))
 
     def flush(self) -> list[Acknowledgement]:
         """Sign and log all receipts made so far; the acknowledgements, in order.
@@ -248,6 +246,7 @@ class Minter:
                     ledger_id=self._link.ledger_id,
                     parameters=parameters,
                     random_bytes=self._random_bytes,
+                    node=self.node,
                 )
                 self._outbox.put(submission)
                 self._in_batch[_name(submission)] = list(portion)

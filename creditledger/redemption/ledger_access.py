@@ -5,12 +5,13 @@ Source: specs/redemption.md §7."""
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from os import PathLike
 from pathlib import Path
 from typing import Final
 
-from creditledger.errors import BusyError
+from creditledger.credits.reading import account_of_key
+from creditledger.errors import BusyError, StorageError
 from creditledger.ledger.clock import Clock, system_clock
 from creditledger.ledger.cosigning import Cosigner
 from creditledger.ledger.ledger import Ledger
@@ -44,6 +45,14 @@ class LedgerAccess:
     def reading(self) -> AbstractContextManager[Ledger]:
         """The ledger, to read from. Raises BusyError if this process keeps the directory open otherwise."""
         return self._opened(read_only=True)
+
+    def account_of(self, key: bytes) -> bytes:
+        """The account that a public key signs for: itself, where the ledger is out of reach.
+
+        Raises RoleError for a retired key."""
+        with suppress(StorageError, BusyError), self.reading() as ledger, ledger.read() as view:
+            return account_of_key(view, key)
+        return key
 
     @contextmanager
     def _opened(self, *, read_only: bool) -> Iterator[Ledger]:

@@ -55,7 +55,10 @@ class Reconciler:
         key: Ed25519Signer,
         ledger_id: bytes,
         observe: Observer = lambda step, hold: None,
+        account: bytes | None = None,
     ) -> None:
+        """``account``: the queue that ``key`` signs for, by default the one that it names."""
+        self._account = account or key.public_key
         self._jobs = jobs
         self._access = access
         self._key = key
@@ -103,7 +106,7 @@ class Reconciler:
         capture = Capture(
             id=capture_id(job.digest),
             hold=job.digest,
-            queue=self._key.public_key,
+            queue=self._account,
             gpu_ms=due.gpu_ms,
             amount_micro=due.amount_micro,
         )
@@ -112,7 +115,7 @@ class Reconciler:
 
     def _release(self, job: StartedJob) -> tuple[int, str | None]:
         release = Release(
-            id=release_id(job.digest), hold=job.digest, queue=self._key.public_key, reason=_due(job).reason
+            id=release_id(job.digest), hold=job.digest, queue=self._account, reason=_due(job).reason
         )
         refusal = self._append(release)
         return (0, refusal) if refusal else (job.hold.amount_micro - job.captured_micro, job.refusal)

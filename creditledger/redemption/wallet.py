@@ -85,18 +85,15 @@ class Wallet:
     ) -> None:
         """``ledger``: open, or its directory; ``key``: a signer, or a key file of any account's role.
 
-        Raises KeyFormatError, RoleError, StorageError."""
+        Raises KeyFormatError, RoleError (for a retired key too), StorageError."""
         self._access = LedgerAccess(ledger, clock=clock)
         self._clock = clock
         self._random_bytes = random_bytes
-        with self._access.reading() as opened:
+        with self._access.reading() as opened, opened.read() as view:
             self.ledger_id = opened.id
-        self._key = key if isinstance(key, Ed25519Signer) else _load(Path(key), self.ledger_id)
-
-    @property
-    def account(self) -> bytes:
-        """The account's id, 32 bytes."""
-        return self._key.public_key
+            self._key = key if isinstance(key, Ed25519Signer) else _load(Path(key), self.ledger_id)
+            self.account = reading.account_of_key(view, self._key.public_key)
+            """The account's id, 32 bytes."""
 
     def order(
         self,

@@ -9,7 +9,7 @@ from creditledger.credits import reading
 from creditledger.credits.state import StateView
 from creditledger.errors import UnknownIdError
 from creditledger.minting.sealed_evidence import SketchOpening
-from creditledger.records.job import Job
+from creditledger.records.job import Job, PlanSpan
 from creditledger.records.parameters import Parameters
 from creditledger.records.receipt import WINDOW, Receipt
 from creditledger.records.verdict import Outcome, Reason
@@ -115,14 +115,19 @@ class DutyJudge:
         if sender is not None:
             delivered = self._neighbour(state, receipt, sender.layer_start)
             is_same = delivered is None or delivered.output_root == receipt.input_root
-            if not is_same and not self._evidence.has_handover(sender, receipt):
+            if not is_same and not self._has_handover(state, sender, receipt):
                 return Link.UNEXPLAINED
         own = job.span_of(receipt.layer_start)
         received = self._neighbour(state, receipt, receipt.layer_stop)
         is_contradicted = received is not None and received.input_root != receipt.output_root
         if own is not None and received is not None and is_contradicted:
-            return Link.CONTRADICTS_HANDOVER if self._evidence.has_handover(own, received) else Link.AGREES
+            return Link.CONTRADICTS_HANDOVER if self._has_handover(state, own, received) else Link.AGREES
         return Link.AGREES
+
+    def _has_handover(self, state: StateView, sender: PlanSpan, receiver: Receipt) -> bool:
+        ordered = reading.consumed_index(state, receiver.job)
+        keys = reading.keys_since(state, sender.node, ordered or 0)
+        return self._evidence.has_handover(sender, receiver, keys=keys)
 
     def _neighbour(self, state: StateView, receipt: Receipt, layer_start: int) -> Receipt | None:
         found = self._receipts.at(

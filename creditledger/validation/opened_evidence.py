@@ -69,8 +69,10 @@ class OpenedEvidence:
         fits = profile is not None and profile.digest == digest and profile.model == receipt.model
         return profile if fits else None
 
-    def has_handover(self, sender: PlanSpan, receiver: Receipt) -> bool:
-        """Whether ``receiver`` can show that ``sender`` signed for the very inputs it worked on."""
+    def has_handover(self, sender: PlanSpan, receiver: Receipt, *, keys: Sequence[bytes]) -> bool:
+        """Whether ``receiver`` can show that ``sender`` signed for the very inputs it worked on.
+
+        ``keys``: those that were the sender's since the job."""
         encoded = self._source.handover(receiver.input_root)
         if encoded is None:
             return False
@@ -83,6 +85,7 @@ class OpenedEvidence:
                 boundary=receiver.layer_start,
                 window_start=receiver.window_start,
                 root=receiver.input_root,
+                keys_of=lambda account: keys,
             )
         except (VerificationError, MalformedRecordError):
             return False

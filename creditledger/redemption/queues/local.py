@@ -92,10 +92,16 @@ class LocalQueue:
         self._backend = backend
         self._identity = ProcessIdentity.own()
         self._access = LedgerAccess(ledger, clock=clock, sleep=sleep, cosigners=cosigners)
+        self._account = self._access.account_of(self._key.public_key)
         self._jobs = _open_directory(self._directory)
         self._watch = JobWatch(self._jobs, timing=timing, monotonic_ms=monotonic_ms, sleep=sleep)
         self.reconciler = Reconciler(
-            self._jobs, access=self._access, key=self._key, ledger_id=ledger_id, observe=observe
+            self._jobs,
+            access=self._access,
+            key=self._key,
+            ledger_id=ledger_id,
+            observe=observe,
+            account=self._account,
         )
         self.recover()
 
@@ -131,7 +137,7 @@ class LocalQueue:
             raise MalformedRecordError("no command to run", expected="a program and its arguments")
         given = voucher if isinstance(voucher, Voucher) else Voucher.load(voucher)
         verified = given.prove(self._policy, backend=self._backend)
-        require_names_queue(verified, self._key.public_key)
+        require_names_queue(verified, self._account)
         if self._jobs.get(verified.digest) is None:
             self._require_startable(verified)
             self._observe(Step.VERIFIED, verified.digest)
