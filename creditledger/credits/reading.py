@@ -59,6 +59,7 @@ __all__ = [
     "job_legs",
     "job_receipts",
     "job_status",
+    "key_at",
     "key_state",
     "keys_of",
     "keys_since",
@@ -133,6 +134,11 @@ def operator_keys(view: StateView) -> list[tuple[int, bytes]]:
 def keys_of(view: StateView, account: bytes) -> list[tuple[int, bytes]]:
     """(first index, public key) of every key that ever signed for an account, oldest first."""
     return key_history.keys_of(State(view), account)
+
+
+def key_at(view: StateView, account: bytes, index: int) -> bytes:
+    """The public key that signs, or signed, entry ``index`` for an account."""
+    return key_history.key_at(State(view), account, index)
 
 
 def keys_since(view: StateView, account: bytes, index: int) -> list[bytes]:

@@ -2,7 +2,7 @@
 
 Source: specs/bundle.md, and specs/log.md §11 for proofs in text."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING, Final, Literal
 from creditledger.credits import reading
 from creditledger.credits.rounds import RoundInfo
 from creditledger.credits.state import StateView
-from creditledger.errors import BusyError, PolicyError, UnknownIdError
+from creditledger.errors import BusyError, UnknownIdError
+from creditledger.ledger.bundle_note import note_for
+from creditledger.ledger.shown_keys import Signature, is_by_later_key, shown_keys
 from creditledger.ledger.stored_log import StoredLog
 from creditledger.records.entry import Entry
+from creditledger.records.job import Job
 from creditledger.records.receipt import Batch, Delivery, Receipt
 from creditledger.records.record import Record
 from creditledger.records.round import Certificate
@@ -37,10 +40,7 @@ from creditledger.transparency.bundle import (
     Subject,
 )
 from creditledger.transparency.checkpoint import parse_checkpoint_note
-from creditledger.transparency.cosignature import cosignature_timestamp
 from creditledger.transparency.merkle import inclusion_proof, leaf_hash, prove_inclusion
-from creditledger.transparency.note import Note, NoteSignature, VerifierKey, parse_note
-from creditledger.transparency.quorum import smallest_quorum
 from creditledger.transparency.tlog_proof import TlogProof
 from creditledger.transparency.trust_policy import TrustPolicy
 
@@ -68,39 +68,60 @@ class Prover:
     def receipt(self, digest: bytes, *, most: Level = "certified") -> bytes:
         """A receipt's bundle, up to level ``most`` as far as the ledger has come.
 
-        Raises UnknownIdError; BusyError while no checkpoint covers it."""
+        Signed by a key that its node rotated to, it is a certified one whatever ``most`` says; a client's
+        such signatures are left out of one that is not. Raises UnknownIdError; BusyError while no checkpoint,
+        or for a rotated key no certified round, covers it."""
         state = reading.receipt_state(self.state, digest)
         if state is None:
             raise UnknownIdError("no such receipt", found=digest.hex())
         batch = self._entry(state.batch_index)
         bodies = self.log.bodies(batch.record)
         position = self._position(bodies, digest)
+        ran = Signature(account=state.node, index=state.batch_index)
+        if is_by_later_key(self.state, ran):
+            most = "certified"
         certified, states = self._certified_receipt(digest) if most == "certified" else ((), ())
+        info = self._published_round() if states else None
+        job, delivery = self._order(state, info)
+        ordered = [self._signature(index) for index in (*job, *delivery)]
+        keys = shown_keys(self.state, info, [ran, *ordered])
         return self._bundle(
             Subject.RECEIPT,
             body=bodies[position],
             leaf=(_leaf(bodies, position),),
             entry=(self._signed(state.batch_index, is_placed=most != "signed"),),
-            job=(self._signed(self._index_of(state.job), is_placed=False),),
-            delivery=self._delivery(state),
+            job=tuple(self._signed(index, is_placed=False) for index in job),
+            delivery=tuple(self._signed(index, is_placed=False) for index in delivery),
             note=b"" if most == "signed" else self.note,
             certified=certified,
-            states=states,
+            states=(*states, *keys),
             verdicts=self._verdicts(digest, states),
         )
 
     def batch(self, digest: bytes) -> bytes:
         """The bundle of a logged batch header. Raises UnknownIdError; BusyError until it is published."""
         index = self._index_of(digest)
-        if not isinstance(self._entry(index).record, Batch):
+        record = self._entry(index).record
+        if not isinstance(record, Batch):
             raise UnknownIdError("the record of this id is no batch", found=digest.hex())
-        return self._bundle(Subject.BATCH, entry=(self._signed(index, is_placed=True),), note=self.note)
+        info = self._published_round()
+        keys = shown_keys(self.state, info, [Signature(account=record.node, index=index)])
+        return self._bundle(
+            Subject.BATCH,
+            entry=(self._signed(index, is_placed=True),),
+            note=self.note,
+            certified=(self._certified(info),) if keys and info is not None else (),
+            states=keys,
+        )
 
     def hold(self, digest: bytes) -> bytes:
         """A hold's bundle: what a voucher is made of. Raises UnknownIdError, BusyError."""
-        _require_known(reading.hold_state(self.state, digest), digest)
-        entry = self._signed(self._index_of(digest), is_placed=True)
-        return self._under_round(Subject.HOLD, hold_key(digest), entry=(entry,))
+        state = reading.hold_state(self.state, digest)
+        _require_known(state, digest)
+        index = self._index_of(digest)
+        signatures = [Signature(account=state.holder, index=index)] if state else []
+        entry = self._signed(index, is_placed=True)
+        return self._under_round(Subject.HOLD, hold_key(digest), entry=(entry,), signatures=signatures)
 
     def account(self, account: bytes) -> bytes:
         """A balance under the latest certified round. Raises UnknownIdError, BusyError."""
@@ -142,7 +163,13 @@ class Prover:
         return TlogProof(index=index, hashes=hashes, checkpoint=self.published_note)
 
     def _under_round(
-        self, subject: Subject, key: bytes, *, body: bytes = b"", entry: tuple[SignedRecord, ...] = ()
+        self,
+        subject: Subject,
+        key: bytes,
+        *,
+        body: bytes = b"",
+        entry: tuple[SignedRecord, ...] = (),
+        signatures: Sequence[Signature] = (),
     ) -> bytes:
         info = self._round()
         state = self._state(info, key)
@@ -154,7 +181,7 @@ class Prover:
             entry=entry,
             note=self.note,
             certified=(self._certified(info),),
-            states=(state,),
+            states=(state, *shown_keys(self.state, info, signatures)),
         )
 
     def _certified_receipt(self, digest: bytes) -> tuple[tuple[CertifiedRound, ...], tuple[MapValue, ...]]:
@@ -186,8 +213,25 @@ class Prover:
                 )
         return tuple(shown[:1])
 
-    def _delivery(self, state: ReceiptState) -> tuple[SignedRecord, ...]:
-        """The last delivery of its job that reaches past the receipt."""
+    def _order(self, state: ReceiptState, info: RoundInfo | None) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Where job and delivery stand, as far as they can be shown: not what a later key of the client's
+        signed after ``info``, the bundle's round."""
+        job, delivery = (self._index_of(state.job),), self._delivery(state)
+        shown = 0 if info is None else info.round.log_size
+        late = [index for index in (*job, *delivery) if index >= shown]
+        if not any(is_by_later_key(self.state, self._signature(index)) for index in (*job, *delivery)):
+            return job, delivery
+        return (job, ()) if delivery and late == [*delivery] else ((), ()) if late else (job, delivery)
+
+    def _signature(self, index: int) -> Signature:
+        """Of a job or delivery."""
+        record = self._entry(index).record
+        if not isinstance(record, Job | Delivery):
+            raise UnknownIdError("no job or delivery stands there", found=str(index))
+        return Signature(account=record.client, index=index, digest=record.digest(self.ledger_id))
+
+    def _delivery(self, state: ReceiptState) -> tuple[int, ...]:
+        """The index of the last delivery of its job that reaches past the receipt."""
         progress = reading.job_status(self.state, state.job)
         legs = {leg.layer_start: leg for leg in reading.job_legs(self.state, state.job)}
         leg = legs.get(state.layer_start)
@@ -201,7 +245,7 @@ class Prover:
             if isinstance(record, Delivery) and record.job == state.job:
                 heads = {head.layer_start: head.positions for head in record.heads}
                 if heads.get(state.layer_start, 0) >= stop:
-                    return (self._signed(index, is_placed=False),)
+                    return (index,)
         return ()
 
     def _position(self, bodies: Sequence[bytes], digest: bytes) -> int:
@@ -317,7 +361,7 @@ def prover(ledger: "Ledger", policy: TrustPolicy | None = None) -> Iterator[Prov
     checkpoint's lines."""
     # The note before the snapshot: a checkpoint published in between would be larger than what is read.
     published = ledger.checkpoint()
-    note = _for_bundles(published, policy or ledger.policy())
+    note = note_for(published, policy or ledger.policy())
     with ledger.snapshot() as snapshot:
         yield Prover(
             ledger_id=ledger.id,
@@ -327,35 +371,3 @@ def prover(ledger: "Ledger", policy: TrustPolicy | None = None) -> Iterator[Prov
             note=note,
             size=parse_checkpoint_note(note).size,
         )
-
-
-def _for_bundles(note: bytes, policy: TrustPolicy) -> bytes:
-    """The note with the signature lines that ``policy`` needs, in the order that a bundle asks for."""
-    parsed = parse_note(note)
-    by_name = {(vkey.name, vkey.key_id): vkey for vkey in policy.vkeys}
-    known = {
-        by_name[line.name, line.key_id]: line
-        for line in parsed.signatures
-        if (line.name, line.key_id) in by_name
-    }
-    if not known:
-        raise PolicyError(
-            "policy knows nobody who signed the checkpoint",
-            expected=", ".join(vkey.name for vkey in policy.vkeys),
-            found=", ".join(ascii(line.name) for line in parsed.signatures),
-        )
-    lines = [line for vkey, line in known.items() if vkey not in _spared(known, policy)]
-    lines.sort(key=lambda signature: signature.line)
-    return Note(text=parsed.text, signatures=tuple(lines)).encode()
-
-
-def _spared(known: Mapping[VerifierKey, NoteSignature], policy: TrustPolicy) -> set[VerifierKey]:
-    """Witnesses whose lines the policy's quorum can do without; an ML-DSA-44 line is the first to go."""
-    short_first = sorted(policy.witnesses, key=lambda witness: witness.vkey.key_type)
-    times = {
-        witness.name: cosignature_timestamp(known[witness.vkey].body)
-        for witness in short_first
-        if witness.vkey in known
-    }
-    needed = smallest_quorum(times, quorum=policy.quorum, groups=policy.groups)
-    return {witness.vkey for witness in policy.witnesses if witness.name not in needed}

@@ -14,6 +14,8 @@ from creditledger.records.kinds import Kind
 from creditledger.records.record import Fields, Record
 
 BUNDLE_BYTES_MAX: Final = 65_535
+STATES_MAX: Final = 7
+"""A receipt's own, its lot, three keys of rotated signers, the indices of job and delivery."""
 _RecordT = TypeVar("_RecordT", bound=Record)
 
 
@@ -106,13 +108,17 @@ class Bundle(Record):
     certified: tuple[CertifiedRound, ...]
     """At most one."""
     states: tuple[MapValue, ...]
-    """The subject's own state, then a receipt's lot if it is settled."""
+    """The subject's own state, a receipt's lot if it is settled, then keys of signers that have rotated."""
     verdicts: tuple[ShownVerdict, ...]
     """Ascending by committee member, each member once."""
 
     def _check(self) -> None:
         options = (self.leaf, self.entry, self.job, self.delivery, self.certified)
-        if any(len(option) > 1 for option in options) or len(self.states) > 2 or len(self.verdicts) > 8:
+        if (
+            any(len(option) > 1 for option in options)
+            or len(self.states) > STATES_MAX
+            or len(self.verdicts) > 8
+        ):
             raise MalformedRecordError("a bundle carries each part at most once")
         if self.subject not in tuple(Subject):
             raise MalformedRecordError("bundle has an unknown subject", found=str(self.subject))

@@ -5,11 +5,11 @@ Source: specs/bundle.md §3."""
 from creditledger.errors import VerificationError
 from creditledger.records.job import Job
 from creditledger.records.receipt import ChainHead, Delivery, Receipt
-from creditledger.transparency.bundle import Bundle, SignedRecord, decode_logged, decode_part
-from creditledger.transparency.keys import verify_ed25519
+from creditledger.transparency.bundle import Bundle, decode_part
+from creditledger.transparency.bundle_signers import Signers
 
 
-def verify_order(bundle: Bundle, receipt: Receipt) -> bool:
+def verify_order(bundle: Bundle, receipt: Receipt, signers: Signers) -> bool:
     """Check the job and the delivery, as far as they are there; whether the delivery covers the receipt.
 
     Raises MalformedBundleError, SignatureError, else VerificationError: a job or a delivery is that
@@ -18,7 +18,7 @@ def verify_order(bundle: Bundle, receipt: Receipt) -> bool:
         return False
     job = decode_part(Job, bundle.job[0].record)
     _require_job_of(receipt, job, bundle.ledger)
-    verify_signed(bundle.job[0], job.client, bundle.ledger)
+    signers.verify(bundle.job[0], job.client)
     if not bundle.delivery:
         return False
     delivery = decode_part(Delivery, bundle.delivery[0].record)
@@ -30,14 +30,8 @@ def verify_order(bundle: Bundle, receipt: Receipt) -> bool:
             expected=f"a head of layer {receipt.layer_start} from position {_stop(receipt)} on",
             found=", ".join(f"layer {head.layer_start} to {head.positions}" for head in delivery.heads),
         )
-    verify_signed(bundle.delivery[0], job.client, bundle.ledger)
+    signers.verify(bundle.delivery[0], job.client)
     return True
-
-
-def verify_signed(signed: SignedRecord, signer: bytes, ledger_id: bytes) -> None:
-    """Check the Ed25519 signature of any record in a bundle. Raises SignatureError."""
-    message = decode_logged(signed.record).signing_bytes(ledger_id)
-    verify_ed25519(public_key=signer, message=message, signature=signed.signature)
 
 
 def _require_job_of(receipt: Receipt, job: Job, ledger_id: bytes) -> None:

@@ -6,12 +6,21 @@ from collections.abc import Iterator
 from typing import Final
 
 from creditledger.errors import CertificateError, MalformedBundleError, MalformedRecordError
-from creditledger.transparency.bundle import Bundle, SignedRecord, Subject
+from creditledger.transparency.bundle import STATES_MAX, Bundle, SignedRecord, Subject
 from creditledger.transparency.note import parse_note
 
 ID_SIZE: Final = 32
 _WITH_ENTRY: Final = frozenset({Subject.RECEIPT, Subject.BATCH, Subject.HOLD})
 _BY_ID: Final = frozenset({Subject.ACCOUNT, Subject.KEY, Subject.ABSENT})
+_STATES_MAX: Final = {
+    Subject.RECEIPT: STATES_MAX,
+    Subject.BATCH: 1,
+    Subject.HOLD: 2,
+    Subject.ACCOUNT: 1,
+    Subject.KEY: 1,
+    Subject.ABSENT: 1,
+}
+"""One of a batch or the second of a hold is its signer's key."""
 _ED25519_SIZE: Final = 64
 _BLS_SIZE: Final = 96
 
@@ -50,9 +59,8 @@ def _rules(bundle: Bundle) -> Iterator[tuple[bool, str]]:
     yield is_receipt or not loose, "job, delivery and verdicts with a receipt only"
     yield bool(bundle.job) or not bundle.delivery, "a delivery with its job only"
     yield is_logged or not is_certified, "a certified round with a checkpoint only"
-    yield not is_certified or subject != Subject.BATCH, "no certified round with a batch"
     yield bool(bundle.states) == is_certified, "states exactly with a certified round"
-    yield len(bundle.states) < 2 or is_receipt, "a second state with a receipt only"
+    yield len(bundle.states) <= _STATES_MAX[Subject(subject)], "no more states than its subject has"
     yield is_certified or not bundle.verdicts, "verdicts with a certified round only"
     yield all(len(part.place) == is_logged for part in logged), "places exactly with a checkpoint"
     yield not any(part.place for part in loose), "no place but the entry's and the round's"

@@ -26,6 +26,7 @@ from creditledger.records.transfer import Hold
 from creditledger.records.verdict import Outcome, Reveal, Verdict
 from creditledger.transparency.bls import BlsBackend, verify_bls
 from creditledger.transparency.bundle import Bundle, MapValue, ShownVerdict, Subject, decode_part
+from creditledger.transparency.bundle_signers import split_states
 from creditledger.transparency.certificate import Committee
 from creditledger.transparency.merkle import leaf_hash, verify_inclusion
 from creditledger.transparency.sparse_merkle import verify_map_proof
@@ -39,7 +40,7 @@ class CertifiedState:
     """The subject's state under one round's map."""
 
     subject: SubjectState | None
-    """None for an absence."""
+    """None for an absence and for a batch."""
     lot: LotState | None
     """A settled receipt's."""
 
@@ -49,7 +50,10 @@ def read_states(bundle: Bundle, record: Record | None, round_: Round) -> Certifi
 
     ``record``: the receipt or hold. Raises InclusionProofError, MalformedBundleError, else
     VerificationError. Source: specs/bundle.md §3."""
-    shown, root = bundle.states[0], round_.map_root
+    states, root = split_states(bundle), round_.map_root
+    shown = states.own
+    if shown is None:
+        return CertifiedState(subject=None, lot=None)
     if bundle.subject == Subject.ABSENT:
         _require_proven(root, consumed_key(bundle.body), shown, is_present=False)
         return CertifiedState(subject=None, lot=None)
@@ -57,12 +61,12 @@ def read_states(bundle: Bundle, record: Record | None, round_: Round) -> Certifi
         digest = record.digest(bundle.ledger)
         receipt_state = _proven(ReceiptState, root, receipt_key(digest), shown)
         _require_receipt_state(receipt_state, record, digest, bundle.entry[0].place[0].index)
-        return CertifiedState(subject=receipt_state, lot=_read_lot(bundle, record, receipt_state, root))
-    return CertifiedState(subject=_read_balance(bundle, record, root), lot=None)
+        return CertifiedState(subject=receipt_state, lot=_read_lot(states.lot, record, receipt_state, root))
+    return CertifiedState(subject=_read_balance(bundle, shown, record, root), lot=None)
 
 
-def _read_balance(bundle: Bundle, record: Record | None, root: bytes) -> SubjectState:
-    shown, found = bundle.states[0], bundle.body
+def _read_balance(bundle: Bundle, shown: MapValue, record: Record | None, root: bytes) -> SubjectState:
+    found = bundle.body
     if isinstance(record, Hold):
         digest = record.digest(bundle.ledger)
         hold = _proven(HoldState, root, hold_key(digest), shown)
@@ -88,13 +92,13 @@ def _require_receipt_state(state: ReceiptState, receipt: Receipt, digest: bytes,
         raise MalformedBundleError("receipt state has an unknown outcome", found=str(state.outcome))
 
 
-def _read_lot(bundle: Bundle, receipt: Receipt, state: ReceiptState, root: bytes) -> LotState | None:
-    if len(bundle.states) < 2:
+def _read_lot(shown: MapValue | None, receipt: Receipt, state: ReceiptState, root: bytes) -> LotState | None:
+    if shown is None:
         return None
     if not state.settled:
         raise MalformedBundleError("only a settled receipt has a lot", expected="one state", found="two")
     key = lot_key(receipt.job, receipt.layer_start)
-    lot = _proven(LotState, root, key, bundle.states[1])
+    lot = _proven(LotState, root, key, shown)
     _require_same((lot.job, lot.node, lot.layer_start), (receipt.job, receipt.node, receipt.layer_start))
     return lot
 

@@ -27,8 +27,9 @@ from creditledger.transparency.bundle import (
     decode_logged,
     decode_part,
 )
-from creditledger.transparency.bundle_order import verify_order, verify_signed
+from creditledger.transparency.bundle_order import verify_order
 from creditledger.transparency.bundle_shape import require_shape
+from creditledger.transparency.bundle_signers import Signers, read_signers
 from creditledger.transparency.bundle_state import CertifiedState, read_states, verify_verdicts
 from creditledger.transparency.certificate import Committee, verify_certificate
 from creditledger.transparency.checkpoint import Checkpoint
@@ -78,9 +79,11 @@ def verify_bundle(
 ) -> Verified:
     """Check everything in the bundle, then that it reaches ``require``. Opens no file and no socket.
 
-    Hold, account, key and absence bundles count only with a certified round, whatever is required, and
-    reach no more than that. Raises VerificationError: MalformedBundleError, SignatureError,
-    InclusionProofError, CertificateError, PolicyError. Source: specs/bundle.md §3."""
+    Hold, account, key and absence bundles, and what a later key than its account's first has signed, count
+    only with a certified round, whatever is required; the first four reach no more than that.
+
+    Raises VerificationError: MalformedBundleError, SignatureError, InclusionProofError, CertificateError,
+    PolicyError. Source: specs/bundle.md §3."""
     if require not in REQUIREMENTS:
         raise PolicyError("no such requirement", expected=", ".join(REQUIREMENTS), found=str(require)[:40])
     bundle = decode_bundle(encoded)
@@ -117,8 +120,10 @@ class _Reader:
             self.checkpoint, self.time_unix_ms = verified.checkpoint, verified.cosigned_unix_ms
 
     def read(self) -> Verified:
-        record = self._read_record()
-        delivered = isinstance(record, Receipt) and verify_order(self.bundle, record)
+        signers = read_signers(self.bundle)
+        record = self._read_record(signers)
+        delivered = isinstance(record, Receipt) and verify_order(self.bundle, record, signers)
+        signers.require_all_used()
         round_, certified = self._read_certified(record)
         state, lot = certified.subject, certified.lot
         return Verified(
@@ -133,7 +138,7 @@ class _Reader:
             delivered=delivered,
         )
 
-    def _read_record(self) -> Record | None:
+    def _read_record(self, signers: Signers) -> Record | None:
         """The receipt, batch or hold, with its place in the log and its signature checked."""
         if not self.bundle.entry:
             return None
@@ -148,7 +153,7 @@ class _Reader:
             if self.bundle.subject == Subject.RECEIPT:
                 record = _receipt_under(batch, self.bundle)
         self._verify_logged(entry)
-        verify_signed(entry, signer, self.bundle.ledger)
+        signers.verify(entry, signer)
         return record
 
     def _verify_logged(self, signed: SignedRecord) -> None:

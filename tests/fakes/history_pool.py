@@ -49,6 +49,59 @@ def rule_set_1(folder: Path) -> History:
     return _kept(pool, _story(pool))
 
 
+def rule_set_2(folder: Path) -> History:
+    """The log of a pool that begins under rule set 2, and where everybody rotates in the middle of things."""
+    pool = ShownPool(
+        folder / "ledger",
+        origin="pool.example/rule-set-2",
+        rule_set=2,
+        vesting_ms=VESTING_MS,
+        committed=True,
+    )
+    bundles = _story(pool)
+    return _kept(pool, bundles | _rotated_story(pool))
+
+
+def raised(folder: Path) -> History:
+    """The log of a pool that is raised from rule set 1 to 2 by a parameters record."""
+    pool = ShownPool(
+        folder / "ledger",
+        origin="pool.example/raised",
+        rule_set=1,
+        vesting_ms=VESTING_MS,
+        committed=True,
+    )
+    bundles = _story(pool, raised_to=2)
+    return _kept(pool, bundles | _rotated_story(pool))
+
+
+def _rotated_story(pool: ShownPool) -> dict[str, bytes]:
+    """A job that is ordered under the client's first key and ended under everybody's second."""
+    job = pool.order("rotated", pool.node)
+    for name in ("client", "node", "queue"):
+        pool.rotate(name)
+    pool.rotate_operator()
+    chain = pool.work(job, 300)[0]
+    pool.deliver(chain[-1:])
+    submission = pool.papers.voucher_hold(pool.client, pool.queue.public_key, tag="rotated")
+    pool.ledger.append(submission)
+    pool.certify()
+    pool.judge()
+    pool.certify()
+    pool.ledger.settle_due()
+    made: dict[str, bytes] = {}
+    with prover(pool.ledger) as prove:
+        assert isinstance(submission.record, Hold)
+        made["hold-rotated"] = prove.hold(pool.digest(submission.record))
+        made["key-retired"] = prove.key(pool.client.public_key)
+        made["batch-rotated"] = prove.batch(pool.batches[chain[0].job])
+    pool.ledger.append(pool.papers.release(pool.queue, pool.digest(submission.record)))
+    pool.wait(VESTING_MS)
+    pool.certify()
+    made["receipt-rotated-vested"] = pool.receipt(chain[0])
+    return made
+
+
 def _kept(pool: ShownPool, bundles: Mapping[str, bytes]) -> History:
     publish_afresh(pool.ledger)
     public = pool.ledger.directory.public
@@ -105,7 +158,7 @@ def state_digest(state: StateView, prefix: bytes) -> str:
     return hashed.hexdigest()
 
 
-def _story(pool: ShownPool) -> dict[str, bytes]:
+def _story(pool: ShownPool, *, raised_to: int | None = None) -> dict[str, bytes]:
     made: dict[str, bytes] = {}
     pool.fill(FILL)
     pool.ledger.append(pool.papers.credit_line(pool.other_node.public_key, 5_000))
@@ -120,7 +173,7 @@ def _story(pool: ShownPool) -> dict[str, bytes]:
         made["absent"] = prove.absent(ABSENT)
     _end_holds(pool, holds)
     _pass_on(pool)
-    new_rules(pool)
+    new_rules(pool, **({} if raised_to is None else {"rule_set": raised_to}))
     pool.wait(VESTING_MS)
     pool.certify()
     with prover(pool.ledger) as prove:
@@ -214,4 +267,8 @@ def new_rules(pool: ShownPool, **changes: object) -> None:
     pool.ledger.append(pool.papers.grant(newcomer.public_key, 1, id=fake_id("for the newcomer")))
 
 
-MAKERS: dict[str, Callable[[Path], History]] = {"rule-set-1": rule_set_1}
+MAKERS: dict[str, Callable[[Path], History]] = {
+    "raised": raised,
+    "rule-set-1": rule_set_1,
+    "rule-set-2": rule_set_2,
+}

@@ -16,7 +16,7 @@ from creditledger.records.transfer import Hold
 from creditledger.records.verdict import Outcome
 from creditledger.transparency.keys import Ed25519Signer
 from creditledger.transparency.trust_policy import TrustPolicy
-from fakes.cast import START_MS, Papers, ed25519, fake_id, pool_parameters
+from fakes.cast import START_MS, Papers, Successor, ed25519, fake_id, pool_parameters
 from fakes.committee import fake_digest, real_validator
 
 MEMBERS, QUORUM = 3, 2
@@ -38,7 +38,15 @@ class StillClock:
 class ShownPool:
     """A ledger with a committee of three, of whom two certify; every step is the same in every run."""
 
-    def __init__(self, folder: Path, *, origin: str = "pool.example/shown", **changes: object) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        origin: str = "pool.example/shown",
+        committed: bool = False,
+        **changes: object,
+    ) -> None:
+        """``committed``: each account may rotate to the key called "next " and its name."""
         self.clock = StillClock()
         self.batches: dict[bytes, bytes] = {}
         """Digest of the last batch of each job."""
@@ -59,9 +67,24 @@ class ShownPool:
             (self.other_node, "other-node", Role.NODE),
             (self.queue, "queue", Role.QUEUE),
         ):
-            self.ledger.append(self.papers.registration(signer, name, role))
+            next_key = ed25519(f"next {name}") if committed else None
+            self.ledger.append(self.papers.registration(signer, name, role, next_key=next_key))
         self.ledger.append(self.papers.grant(self.client.public_key, 10**9))
         self.certify()
+
+    def rotate(self, name: str) -> None:
+        """``client``, ``node``, ``other_node`` or ``queue`` hands over to the key it committed to."""
+        first: Ed25519Signer = getattr(self, name)
+        new = ed25519(f"next {name.replace('_', '-')}")
+        self.ledger.append(self.papers.rotation(first.public_key, first, new))
+        setattr(self, name, Successor(first, new))
+
+    def rotate_operator(self) -> None:
+        """The operator registers, hands over, and signs with its new key."""
+        old, new = self.papers.operator, ed25519("next operator")
+        self.ledger.append(self.papers.registration(old, "operator", Role.OPERATOR, next_key=new))
+        self.ledger.rotate_operator(new)
+        self.papers.operator = new
 
     def certify(self, *members: int) -> None:
         """Certify everything, by all members if none is named, a minute later; publish."""

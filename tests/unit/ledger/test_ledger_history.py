@@ -20,6 +20,7 @@ from creditledger.ledger.source import DirectorySource
 from creditledger.records.entry import Entry, Submission
 from creditledger.records.parameters import Genesis
 from creditledger.records.receipt import Batch
+from creditledger.records.registration import Rotation
 from creditledger.records.round import Round
 from creditledger.transparency.trust_policy import TrustPolicy
 from creditledger.transparency.verification import verify_bundle
@@ -28,7 +29,12 @@ from fakes.history_pool import MAKERS, SEALED, publish_afresh, state_digest
 from fakes.shown_pool import StillClock
 
 FOLDER = Path(__file__).resolve().parents[2] / "vectors" / "history"
-LEVELS = {"receipt-signed": "signed", "receipt-upheld": "upheld", "receipt-vested": "vested"}
+LEVELS = {
+    "receipt-signed": "signed",
+    "receipt-upheld": "upheld",
+    "receipt-vested": "vested",
+    "receipt-rotated-vested": "vested",
+}
 """What a bundle reaches, if not `logged`."""
 
 
@@ -118,6 +124,10 @@ def test_the_same_submissions_are_published_as_the_same_bytes(folder: Path, tmp_
     ) as ledger:
         for entry in entries[1:]:
             clock.now = entry.time_unix_ms
+            record = entry.record
+            if isinstance(record, Rotation) and record.account == genesis.operator:
+                ledger.rotate_operator(ed25519("next operator"), next_key=record.next_key)
+                continue
             ledger.append(_submission(replica, source, entry))
         clock.now = told(folder)["now_unix_ms"]
         publish_afresh(ledger)

@@ -1,0 +1,226 @@
+"""Bundles signed by a key that the account rotated to: believed by what the round shows, not otherwise."""
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from creditledger.errors import (
+    BusyError,
+    CertificateError,
+    CreditLedgerError,
+    InclusionProofError,
+    MalformedBundleError,
+    SignatureError,
+)
+from creditledger.ledger.prove import prover
+from creditledger.records.receipt import Delivery
+from creditledger.records.state import KeyState
+from creditledger.records.transfer import Hold
+from creditledger.redemption.voucher import Voucher
+from creditledger.transparency.bundle import Bundle, MapValue, decode_logged, decode_part
+from creditledger.transparency.bundle_signers import split_states
+from creditledger.transparency.trust_policy import TrustPolicy
+from creditledger.transparency.verification import verify_bundle
+from fakes.cast import ed25519
+from fakes.shown_pool import ShownPool
+
+
+class Rotated:
+    """One ledger: a job of the client's first key; the rest under second keys."""
+
+    def __init__(self, folder: Path) -> None:
+        pool = ShownPool(folder / "ledger", rule_set=2, committed=True, vesting_ms=0)
+        job = pool.order("rotated", pool.node)
+        pool.rotate("client")
+        pool.rotate("node")
+        chain = pool.work(job, 512)[0]
+        pool.ledger.publish()
+        batch = pool.batches[chain[0].job]
+        self.early: dict[str, CreditLedgerError] = {}
+        with prover(pool.ledger) as prove:
+            for name, make in (
+                ("receipt", lambda: prove.receipt(pool.digest(chain[0]), most="signed")),
+                ("batch", lambda: prove.batch(batch)),
+            ):
+                with pytest.raises(BusyError) as caught:
+                    make()
+                self.early[name] = caught.value
+        pool.deliver(chain[-1:])
+        submission = pool.papers.voucher_hold(pool.client, pool.queue.public_key)
+        pool.ledger.append(submission)
+        assert isinstance(submission.record, Hold)
+        pool.certify()
+        pool.judge()
+        pool.ledger.settle_due()
+        pool.wait(1)
+        pool.certify()
+        pool.wait(1)
+        pool.certify()
+        with prover(pool.ledger) as prove:
+            self.bundles = {
+                "receipt": prove.receipt(pool.digest(chain[0])),
+                "asked for less": prove.receipt(pool.digest(chain[1]), most="signed"),
+                "batch": prove.batch(batch),
+                "hold": prove.hold(pool.digest(submission.record)),
+                "client's first key": prove.key(ed25519("client").public_key),
+                "node's second key": prove.key(ed25519("next node").public_key),
+            }
+        self.policy: TrustPolicy = pool.ledger.policy()
+        self.queue, self.now = pool.queue.public_key, pool.clock.now
+        self.papers = pool.papers
+        pool.ledger.close()
+
+    def shown(self, name: str) -> MapValue:
+        """A key's state with its proof, under the last round."""
+        return Bundle.decode(self.bundles[name]).states[0]
+
+
+@cache
+def rotated() -> Rotated:
+    with tempfile.TemporaryDirectory() as folder:
+        return Rotated(Path(folder))
+
+
+def bundle(name: str) -> Bundle:
+    return Bundle.decode(rotated().bundles[name])
+
+
+def refuse(changed: Bundle, error: type[CreditLedgerError], match: str = "") -> None:
+    with pytest.raises(error, match=match or None) as caught:
+        verify_bundle(changed.encode(), rotated().policy)
+    assert caught.type is error
+
+
+def test_every_kind_verifies_and_reaches_its_level() -> None:
+    verify_bundle(rotated().bundles["receipt"], rotated().policy, require="vested")
+    for name in ("receipt", "asked for less", "batch", "hold"):
+        found = verify_bundle(rotated().bundles[name], rotated().policy)
+        assert "certified" in found.reached, name
+        assert len(rotated().bundles[name]) < 8_192
+
+
+def test_below_certified_a_rotated_key_cannot_be_shown() -> None:
+    """Until a round certifies the key there is no bundle, and the error says why."""
+    for error in rotated().early.values():
+        assert "rotated" in str(error)
+
+
+def test_a_queue_takes_the_voucher_of_a_rotated_holder_offline() -> None:
+    voucher = Voucher.load(rotated().bundles["hold"])
+    voucher.verify(rotated().policy, queue=rotated().queue, now_unix_ms=rotated().now)
+
+
+@pytest.mark.parametrize("name", ["batch", "hold", "receipt"])
+def test_without_the_key_it_verifies_under_the_first_and_fails(name: str) -> None:
+    whole = bundle(name)
+    states = split_states(whole)
+    bare = tuple(state for state in (states.own, states.lot) if state is not None)
+    changed = replace(whole, states=bare, certified=whole.certified if bare else ())
+    refuse(changed, SignatureError)
+
+
+@pytest.mark.parametrize("name", ["batch", "hold"])
+def test_a_retired_first_key_that_is_shown_signs_nothing_later(name: str) -> None:
+    """L14: the first key's own state says until when."""
+    whole, account = bundle(name), "node" if name == "batch" else "client"
+    signed = whole.entry[0]
+    first = ed25519(account)
+    record = decode_logged(whole.entry[0].record)
+    stolen = replace(signed, signature=first.sign(record.signing_bytes(whole.ledger)))
+    old = rotated().shown("client's first key")
+    if name == "hold":
+        assert decode_part(KeyState, old.value).until_index
+        states = (whole.states[0], old)
+        # Not logged so, hence the place fails first where it is checked first: any error is a refusal.
+        with pytest.raises((SignatureError, InclusionProofError)):
+            verify_bundle(replace(whole, entry=(stolen,), states=states).encode(), rotated().policy)
+        refuse(replace(whole, states=states), SignatureError, "no key of the account")
+        return
+    with pytest.raises((SignatureError, InclusionProofError)):
+        verify_bundle(replace(whole, entry=(stolen,)).encode(), rotated().policy)
+
+
+def test_a_delivery_by_a_retired_key_is_refused() -> None:
+    """L14: the thief of the client's first key accepts nothing: such a delivery is in no certified map."""
+    whole = bundle("receipt")
+    delivery = decode_part(Delivery, whole.delivery[0].record)
+    forged = replace(delivery, closes=1 - delivery.closes)
+    signature = ed25519("client").sign(forged.signing_bytes(whole.ledger))
+    changed = replace(whole.delivery[0], record=forged.encode(), signature=signature)
+    refuse(replace(whole, delivery=(changed,)), InclusionProofError)
+    same = ed25519("client").sign(delivery.signing_bytes(whole.ledger))
+    refuse(replace(whole, delivery=(replace(whole.delivery[0], signature=same),)), SignatureError)
+
+
+def _moved(states: tuple[MapValue, ...]) -> tuple[MapValue, ...]:
+    return (*states[:2], *reversed(states[2:5]), *states[5:])
+
+
+CHANGES: dict[str, tuple[Callable[[Bundle], Bundle], type[CreditLedgerError]]] = {
+    "keys reversed": (lambda b: replace(b, states=_moved(b.states)), MalformedBundleError),
+    "a key twice": (
+        lambda b: replace(b, states=(*b.states[:3], b.states[2], *b.states[4:])),
+        MalformedBundleError,
+    ),
+    "indices swapped": (
+        lambda b: replace(b, states=(*b.states[:5], b.states[6], b.states[5])),
+        InclusionProofError,
+    ),
+    "no indices": (lambda b: replace(b, states=b.states[:5]), MalformedBundleError),
+    "one index": (lambda b: replace(b, states=b.states[:6]), MalformedBundleError),
+    "indices before keys": (
+        lambda b: replace(b, states=(*b.states[:2], *b.states[5:], *b.states[2:5])),
+        MalformedBundleError,
+    ),
+    "a key too few": (lambda b: replace(b, states=(*b.states[:2], *b.states[3:])), SignatureError),
+    "another index": (
+        lambda b: replace(b, states=(*b.states[:6], replace(b.states[6], value=bytes(8)))),
+        InclusionProofError,
+    ),
+    "no certified round": (
+        lambda b: replace(b, certified=(), states=(), verdicts=()),
+        SignatureError,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_keys_and_indices_have_one_form(name: str) -> None:
+    whole = bundle("receipt")
+    assert [len(state.value) == 8 for state in whole.states] == [False] * 5 + [True] * 2
+    change, error = CHANGES[name]
+    with pytest.raises(CreditLedgerError) as caught:
+        verify_bundle(change(whole).encode(), rotated().policy)
+    assert isinstance(caught.value, error), (name, caught.value)
+
+
+def test_a_key_that_signed_nothing_is_refused() -> None:
+    whole = bundle("hold")
+    refuse(replace(whole, states=(whole.states[0], rotated().shown("node's second key"))), SignatureError)
+    batch = bundle("batch")
+    with pytest.raises((SignatureError, MalformedBundleError)):
+        verify_bundle(
+            replace(batch, states=(rotated().shown("client's first key"),)).encode(), rotated().policy
+        )
+
+
+def test_a_key_state_that_the_round_does_not_have_is_refused() -> None:
+    whole = bundle("batch")
+    state = decode_part(KeyState, whole.states[0].value)
+    for changed in (
+        replace(state, from_index=0),
+        replace(state, key=ed25519("thief").public_key),
+        replace(state, account=ed25519("client").public_key),
+    ):
+        value = replace(whole.states[0], value=changed.encode())
+        refuse(replace(whole, states=(value,)), InclusionProofError)
+
+
+def test_a_batch_with_a_key_needs_the_certificate() -> None:
+    whole = bundle("batch")
+    certified = replace(whole.certified[0], aggregate=bytes([0xC0]) + bytes(95))
+    refuse(replace(whole, certified=(certified,)), CertificateError)
