@@ -1,5 +1,6 @@
 """Whatever bytes are sent as a bundle, the answer is a VerificationError, and it comes at once."""
 
+import gc
 import random
 from collections.abc import Iterator
 from dataclasses import fields, replace
@@ -22,6 +23,16 @@ from creditledger.transparency.verification import verify_bundle
 from fakes.shown_pool import shown
 
 LIMIT_S = 0.05
+
+
+@pytest.fixture(autouse=True, scope="module")
+def only_our_own_heap() -> Iterator[None]:
+    """The collector's walks over what other tests keep alive are not what refusing costs."""
+    shown()
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 def refuse(encoded: bytes) -> tuple[VerificationError, float]:
