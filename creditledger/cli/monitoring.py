@@ -1,25 +1,27 @@
-"""`monitor`: what a log says about my key, and whether it keeps its promises. Source: specs/cli.md §18."""
+"""`monitor`: what a log says about my key, and whether it keeps its promises. Source: specs/cli.md §17."""
 
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from creditledger.cli.options import INPUT_FILE, json_option, key_file, public_ledger_argument
+from creditledger.cli.options import INPUT_FILE, json_option, key_file, published_argument
 from creditledger.cli.output import as_line, note, shown
-from creditledger.cli.public_log import (
-    PublicLog,
+from creditledger.cli.published import (
     as_finding,
-    evidence_option,
-    policy_option,
-    public_log,
-    seen_option,
+    default_seen_folder,
+    evidence_file,
+    fork_error,
+    source_of,
+    trusted,
 )
 from creditledger.errors import (
     BusyError,
+    ConsistencyProofError,
     CreditLedgerError,
     RoleError,
     VerificationError,
@@ -27,15 +29,17 @@ from creditledger.errors import (
 
 if TYPE_CHECKING:
     from creditledger.ledger.acknowledged import Acknowledged, Standing
-    from creditledger.ledger.continuation import Continued
     from creditledger.ledger.monitor import Event
+    from creditledger.ledger.source import LogSource
+    from creditledger.transparency.checkpoint import Checkpoint
+    from creditledger.transparency.trust_policy import TrustPolicy
 
 Row = dict[str, Any]
 _WIDEST_TURN_S: Final = 86_400
 
 
 @click.command()
-@public_ledger_argument
+@published_argument
 @click.option(
     "--key",
     "key_path",
@@ -44,7 +48,7 @@ _WIDEST_TURN_S: Final = 86_400
     callback=key_file,
     help="Key file, private or public.",
 )
-@policy_option
+@click.option("--policy", "policy_path", type=click.Path(path_type=Path), help="Default: LEDGER/policy.")
 @click.option(
     "--acks", "acks_path", type=INPUT_FILE, help="Lines ACK INDEX LEAF-HASH, as append --ack prints them."
 )
@@ -59,8 +63,10 @@ _WIDEST_TURN_S: Final = 86_400
     metavar="INDEX",
     help="Report from here. Default: where the last run for this key ended.",
 )
-@seen_option
-@evidence_option
+@click.option(
+    "--seen", "seen_path", type=click.Path(path_type=Path), help="Where last checkpoint and place are kept."
+)
+@click.option("--evidence", "evidence_path", type=click.Path(path_type=Path), help="Where a fork is written.")
 @json_option
 def monitor(
     ledger: Path | str,
@@ -70,7 +76,7 @@ def monitor(
     once: bool,
     every: int | None,
     start: int | None,
-    seen_folder: Path | None,
+    seen_path: Path | None,
     evidence_path: Path | None,
     as_json: bool,
 ) -> None:
@@ -84,10 +90,10 @@ def monitor(
     if once and every is not None:
         raise click.UsageError("say --once or --every SECONDS")
     key, bound_to = load_public_side(key_path)
-    with public_log(
-        ledger, policy_path=policy_path, seen_folder=seen_folder, evidence_path=evidence_path
-    ) as log:
-        watch = _Watch(ledger, log, key=key, bound_to=bound_to, start=start, acks_path=acks_path)
+    policy = trusted(ledger, policy_path)
+    with source_of(ledger) as source:
+        watch = _Watch(ledger, source, policy, key=key, bound_to=bound_to, start=start, acks_path=acks_path)
+        watch.remember(seen_path or default_seen_folder(), evidence_path)
         try:
             while True:
                 for row in _patiently(watch.turn(), is_patient=every is not None):
@@ -123,43 +129,77 @@ class _Watch:
     def __init__(
         self,
         ledger: Path | str,
-        log: PublicLog,
+        source: "LogSource",
+        policy: "TrustPolicy",
         *,
         key: bytes,
         bound_to: bytes | None,
         start: int | None,
         acks_path: Path | None,
     ) -> None:
-        from creditledger.ledger.continuation import PinnedSource
-        from creditledger.ledger.monitor import Monitor
-        from creditledger.ledger.replica import Replica
-
-        self._ledger, self._log, self._key, self._bound_to = ledger, log, key, bound_to
-        self._source: PinnedSource = PinnedSource(log.source)
-        self._replica: Replica = Replica(self._source, log.policy)
-        first = log.seen.place(key) if start is None else start
-        self._monitor: Monitor = Monitor(self._replica, self._source, key=key, start=first)
+        self._ledger, self._source, self._policy = ledger, source, policy
+        self._key, self._bound_to, self._start = key, bound_to, start
         self._acks_path = acks_path
         self._told: dict[tuple[int, bytes], Standing] = {}
         self._uncovered = 0
         self.broken = 0
         """Acknowledgements that the tree contradicts."""
 
+    def remember(self, folder: Path, evidence_path: Path | None) -> None:
+        """Go on from what is kept in ``folder``: the last checkpoint seen, and this key's place."""
+        from creditledger.ledger.last_seen import LastSeen
+        from creditledger.ledger.monitor import Monitor
+        from creditledger.ledger.place import Place
+        from creditledger.ledger.replica import Replica
+        from creditledger.transparency.checkpoint import parse_checkpoint_note
+
+        self._seen, self._evidence_path = LastSeen(folder), evidence_path
+        kept = self._seen.path(self._policy)
+        self._place = Place(kept.with_name(f"{kept.name}.monitor-{sha256(self._key).hexdigest()[:16]}"))
+        self._before = self._seen.note(self._policy)
+        seen = None if self._before is None else parse_checkpoint_note(self._before)
+        self._replica = Replica(self._source, self._policy, seen=seen)
+        first = self._place.index() if self._start is None else self._start
+        self._monitor = Monitor(self._replica, self._source, key=self._key, start=first)
+
     def turn(self) -> Iterator[Row]:
-        """One look at the log: rows in the order of specs/cli.md §18."""
+        """One look at the log: rows in the order of specs/cli.md §17."""
         from creditledger.ledger.clock import system_clock
-        from creditledger.ledger.continuation import require_continued
 
         now, start = system_clock(), self._monitor.next_index
-        with _findings():
-            continued = require_continued(self._source, self._log.policy, self._log.seen, now_unix_ms=now)
+        with self._findings(now):
             for event in self._monitor.turn(now):
                 yield _event(event, self._replica.ledger_id)
+            checkpoint = self._accepted()
         self._require_own_ledger()
+        self._seen.keep(self._policy, self._replica.note)
         # After the last row: who is stopped in between is told again, never too little.
-        self._log.seen.keep_place(self._key, min(self._monitor.next_index, self._replica.size))
-        yield from self._promises(continued)
-        yield {"event": "checkpoint", "size": continued.checkpoint.size, "from": start}
+        self._place.keep(min(self._monitor.next_index, self._replica.size))
+        yield from self._promises(checkpoint, now)
+        yield {"event": "checkpoint", "size": checkpoint.size, "from": start}
+
+    def _accepted(self) -> "Checkpoint":
+        if self._replica.checkpoint is None:
+            raise VerificationError("nothing was read", expected="a checkpoint")
+        return self._replica.checkpoint
+
+    @contextmanager
+    def _findings(self, now_unix_ms: int) -> Iterator[None]:
+        """What goes wrong in here is the log's fault, not that of a file the caller named."""
+        from creditledger.ledger.audit import audit_source
+
+        try:
+            yield
+        except ConsistencyProofError as error:
+            report = audit_source(
+                self._source, self._policy, now_unix_ms=now_unix_ms, seen=self._replica.note or self._before
+            )
+            if report.evidence is None:
+                raise
+            path = self._evidence_path or evidence_file(self._seen, self._policy, report)
+            raise fork_error(report, path) from error
+        except CreditLedgerError as error:
+            raise as_finding(error) from error
 
     def _require_own_ledger(self) -> None:
         if self._bound_to not in (None, self._replica.ledger_id):
@@ -169,13 +209,15 @@ class _Watch:
                 found=(self._bound_to or b"").hex(),
             )
 
-    def _promises(self, continued: "Continued") -> Iterator[Row]:
+    def _promises(self, checkpoint: "Checkpoint", now_unix_ms: int) -> Iterator[Row]:
         from creditledger.ledger.acknowledged import Standing, standing_of
+        from creditledger.ledger.verified_tiles import VerifiedTiles
 
-        size = continued.checkpoint.size
+        with self._findings(now_unix_ms):
+            tiles = VerifiedTiles(self._source, checkpoint)
         for promise in self._acknowledged():
-            with _findings():
-                standing = standing_of(promise, continued.tiles, size=size)
+            with self._findings(now_unix_ms):
+                standing = standing_of(promise, tiles, size=checkpoint.size)
             mark = (promise.index, promise.leaf_hash)
             if self._told.get(mark) is standing:
                 continue
@@ -187,7 +229,7 @@ class _Watch:
                 "leaf_hash": promise.leaf_hash,
                 "status": standing.value,
             }
-        yield from self._beyond(size)
+        yield from self._beyond(checkpoint.size)
 
     def _acknowledged(self) -> "Iterator[Acknowledged]":
         from creditledger.ledger.acknowledged import LINE_SIZE_MAX, parse_acknowledgements
@@ -209,15 +251,6 @@ class _Watch:
             for promise in beyond(opened, max(size, self._uncovered)):
                 self._uncovered = promise.index + 1
                 yield {"event": "uncovered", "index": promise.index, "leaf_hash": promise.leaf_hash}
-
-
-@contextmanager
-def _findings() -> Iterator[None]:
-    """What goes wrong in here is the log's fault, not that of a file the caller named."""
-    try:
-        yield
-    except CreditLedgerError as error:
-        raise as_finding(error) from error
 
 
 def _event(event: "Event", ledger_id: bytes) -> Row:

@@ -1,4 +1,4 @@
-"""Whether a log keeps what it acknowledged. Source: specs/ledger.md §14."""
+"""Whether a log keeps what it acknowledged. Source: specs/ledger.md §13."""
 
 import re
 from collections.abc import Iterable, Iterator

@@ -1,6 +1,6 @@
 """What a log says about one key: every entry that names it, and every change of the rules.
 
-Source: specs/ledger.md §14."""
+Source: specs/ledger.md §13."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
