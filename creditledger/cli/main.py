@@ -31,6 +31,7 @@ VERBS: Final = {
     "prove": "proofs",
     "verify": "verification",
     "audit": "published",
+    "monitor": "monitoring",
     "fsck": "log",
     "quote": "spending",
     "hold": "spending",

@@ -19,7 +19,7 @@ def emit(answer: Answer, *, as_json: bool) -> None:
         click.echo(as_line(answer))
         return
     for name, value in answer.items():
-        click.echo(f"{name.replace('_', ' ')}: {_shown(plain(value))}")
+        click.echo(f"{name.replace('_', ' ')}: {shown(value)}")
 
 
 def as_line(answer: Answer) -> str:
@@ -43,7 +43,7 @@ def emit_rows(rows: Sequence[Answer], *, as_json: bool, title: str) -> None:
     for name, value in rows[0].items():
         table.add_column(name.replace("_", " "), justify="right" if isinstance(value, int) else "left")
     for row in rows:
-        table.add_row(*(_shown(plain(value)) for value in row.values()))
+        table.add_row(*(shown(value) for value in row.values()))
     Console().print(table)
 
 
@@ -97,7 +97,9 @@ def plain(value: Any) -> Any:
     return value
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """``value`` in text, on one line."""
+    value = plain(value)
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list | dict):

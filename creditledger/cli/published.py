@@ -53,9 +53,9 @@ def audit(
     with source_of(ledger) as source:
         report = audit_source(source, policy, now_unix_ms=system_clock(), seen=before)
     if report.evidence is not None:
-        raise _fork(report, evidence_path or _evidence_path(seen, policy, report))
+        raise fork_error(report, evidence_path or evidence_file(seen, policy, report))
     if report.error is not None:
-        raise _verdict(report.error)
+        raise as_finding(report.error)
     _keep(seen, policy, report.note, is_asked=seen_path is not None)
     emit(
         {
@@ -121,7 +121,8 @@ def _keep(seen: "LastSeen", policy: "TrustPolicy", checkpoint: bytes, *, is_aske
         note(f"warning: the checkpoint could not be kept, so the next audit will not miss a fork: {error}")
 
 
-def _fork(report: "AuditReport", path: Path) -> VerificationError:
+def fork_error(report: "AuditReport", path: Path) -> VerificationError:
+    """Write the evidence that ``report`` carries; the error that names the file. Raises StorageError."""
     from creditledger.ledger.directory import replace_file
 
     if report.evidence is None or report.error is None:
@@ -134,7 +135,8 @@ def _fork(report: "AuditReport", path: Path) -> VerificationError:
     )
 
 
-def _evidence_path(seen: "LastSeen", policy: "TrustPolicy", report: "AuditReport") -> Path:
+def evidence_file(seen: "LastSeen", policy: "TrustPolicy", report: "AuditReport") -> Path:
+    """Where evidence goes unless somebody says otherwise: beside the last checkpoint seen."""
     from creditledger.transparency.checkpoint import parse_checkpoint_note
 
     if report.evidence is None:
@@ -150,7 +152,7 @@ def _size(checkpoint: bytes | None) -> int | None:
     return None if checkpoint is None else parse_checkpoint_note(checkpoint).size
 
 
-def _verdict(error: CreditLedgerError) -> CreditLedgerError:
+def as_finding(error: CreditLedgerError) -> CreditLedgerError:
     """Whatever an audit finds is a failed verification, also a record that the rules refuse."""
     if isinstance(error, VerificationError | IntegrityError | BusyError):
         return error

@@ -232,6 +232,19 @@ def load_key(path: Path, *, roles: tuple[KeyRole, ...] = (), ledger_id: bytes | 
     return key
 
 
+def load_public_side(path: Path) -> tuple[bytes, bytes | None]:
+    """The public key in a private or public key file, of any role, and the ledger it is bound to, if any.
+
+    No possession is proven. Raises StorageError, KeyFormatError."""
+    content = read_file(path, what="key file", most=FILE_BYTES_MAX)
+    if '"creditledger_public_key"' in content.decode("utf-8", "replace"):
+        return PublicKeyFile.decode(content).public, None
+    key = KeyFile.decode(content)
+    if key.role is KeyRole.VALIDATOR:
+        return key.bls().public_key, key.ledger_id
+    return key.public().public, key.ledger_id
+
+
 def ed25519_in(path: Path, role: KeyRole, genesis: Genesis) -> Ed25519Signer | None:
     """The signer in ``path``, if there is such a file. Raises as `load_key`."""
     if not is_there(path):

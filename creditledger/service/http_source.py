@@ -66,15 +66,24 @@ class HttpSource:
                 ) as response:
                     self._stream = deadline.stream
                     self._require_found(response.status_code, path)
-                    return self._bounded(response, path, most)
-            except httpx2.HTTPError as error:
+                    content = self._bounded(response, path, most)
+            except (httpx2.HTTPError, VerificationError) as error:
+                if isinstance(error, VerificationError) and not deadline.has_passed:
+                    raise
                 self._stream = None
-                late = deadline.has_passed or isinstance(error, httpx2.TimeoutException)
-                raise BusyError(
-                    "the log is late" if late else "the log cannot be reached",
-                    expected=f"{path} within {self._timeout_s} s",
-                    found=f"{type(error).__name__} at {self._url}",
-                ) from error
+                is_late = deadline.has_passed or isinstance(error, httpx2.TimeoutException)
+                raise self._busy(path, type(error).__name__, is_late=is_late) from error
+            # Without a length, what the deadline cut off looks whole; it must not look like a lie.
+            if deadline.has_passed:
+                raise self._busy(path, "a part", is_late=True)
+            return content
+
+    def _busy(self, path: str, found: str, *, is_late: bool) -> BusyError:
+        return BusyError(
+            "the log is late" if is_late else "the log cannot be reached",
+            expected=f"{path} within {self._timeout_s} s",
+            found=f"{found} at {self._url}",
+        )
 
     def _require_found(self, status: int, path: str) -> None:
         if status == 200:
