@@ -185,7 +185,11 @@ class LedgerModel(RuleBasedStateMachine):
         self.release(2)
         self.hold("alice", 5, 1)
         self.wait(2)
-        self.capture(4, 1)
+        for pick in range(len(self.holds)):
+            self.hold_with_the_same_id(pick)
+            self.repeat_a_hold(pick)
+        for pick in (1, 4):
+            self.capture(pick, 1)
 
     @rule(name=st.sampled_from(NAMES), amount=st.integers(1, 30_000))
     def grant(self, name: str, amount: int) -> None:
