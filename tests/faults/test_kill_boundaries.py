@@ -14,7 +14,7 @@ from cli_pools import environment
 
 pytestmark = pytest.mark.gcc
 
-KILLS = int(os.environ.get("CREDITLEDGER_BOUNDARY_KILLS", "1500"))
+KILLS = int(os.environ.get("CREDITLEDGER_BOUNDARY_KILLS", "300"))
 """How often a writer is killed; the long tier sets 10,000."""
 TESTS = Path(__file__).parents[1]
 OPERATIONS = {

@@ -39,7 +39,7 @@ from creditledger.transparency.checkpoint import parse_checkpoint
 from creditledger.transparency.merkle import leaf_hash
 from ledger_pools import START_MS, FixedClock, found, grant, registration, signed, signer
 
-EXAMPLES = int(os.environ.get("CREDITLEDGER_MODEL_EXAMPLES", "250"))
+EXAMPLES = int(os.environ.get("CREDITLEDGER_MODEL_EXAMPLES", "60"))
 STEPS = int(os.environ.get("CREDITLEDGER_MODEL_STEPS", "50"))
 """The long tier sets 20,000 examples of 100 steps."""
 GRACE_MS = 5_000

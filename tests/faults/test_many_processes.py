@@ -16,7 +16,7 @@ from creditledger.ledger.lmdb_store import LmdbStore
 from ledger_pools import FixedClock
 from parties import Party, party
 
-SECONDS = float(os.environ.get("CREDITLEDGER_MANY_SECONDS", "30"))
+SECONDS = float(os.environ.get("CREDITLEDGER_MANY_SECONDS", "8"))
 """How long processes are killed at random; the long tier sets 1,800."""
 GROWN_MIB = int(os.environ.get("CREDITLEDGER_GROWN_MIB", "64"))
 """How large the map grows from 1 MiB; the long tier sets 1,024."""

@@ -33,9 +33,9 @@ from power_cut import OPTIONS, Cut, Disk
 
 pytestmark = pytest.mark.strace
 
-STATES = int(os.environ.get("CREDITLEDGER_CRASH_STATES", "16000"))
+STATES = int(os.environ.get("CREDITLEDGER_CRASH_STATES", "4000"))
 """How many contents of the disk are opened, torn at sectors and pages; the long tier sets 200,000."""
-LENGTH = 2 + STATES // 20_000
+LENGTH = 2 + STATES // 14_000
 """How often the recorded writer does all it does: a longer trace has more states."""
 FILES = ("store/data.mdb", "head")
 KEPT, REFUSED, UNGUARDED, LOST, CRASHED = "kept", "refused", "unguarded", "lost", "crashed"
