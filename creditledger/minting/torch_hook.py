@@ -28,10 +28,20 @@ class Attachment:
             self._handles.pop().remove()
 
 
-def attach_hooks(model: Any, layers: range, *, take: Take, failures: FailureCount) -> Attachment:
+def attach_hooks(
+    model: Any,
+    layers: range,
+    *,
+    take: Take,
+    failures: FailureCount,
+    entering: Callable[[tuple[Any, ...], dict[str, Any]], Any] | None = None,
+    leaving: Callable[[Any], Any] | None = None,
+) -> Attachment:
     """Hook the first and the last block of ``layers`` of ``model``.
 
-    What goes wrong inside a hook is counted and the forward goes on with its own values.
+    ``entering``, ``leaving``: how the stream is read from a block's call and from its output; None takes
+    the first argument or a known name, and the output or its first element. What goes wrong inside a
+    hook is counted and the forward goes on with its own values.
     Raises ActivationError if there are no such blocks."""
     blocks = _blocks(model)
     if layers.step != 1 or not layers or not 0 <= layers.start < layers.stop <= len(blocks):
@@ -43,16 +53,16 @@ def attach_hooks(model: Any, layers: range, *, take: Take, failures: FailureCoun
     def before(_: Any, args: tuple[Any, ...], named: dict[str, Any]) -> None:
         with failures.counted():
             held.rows = {}
-            take("inputs", _stream_of_call(args, named), held.rows)
+            take("inputs", (entering or _stream_of_call)(args, named), held.rows)
 
     def after(_: Any, __: Any, output: Any) -> None:
         with failures.counted():
             rows, held.rows = getattr(held, "rows", {}), {}
-            take("outputs", output[0] if isinstance(output, tuple | list) else output, rows)
+            take("outputs", (leaving or _stream_of_output)(output), rows)
 
     first, last = blocks[layers.start], blocks[layers.stop - 1]
-    entering = first.register_forward_pre_hook(_eager(before), with_kwargs=True)
-    return Attachment([entering, last.register_forward_hook(_eager(after))])
+    handles = [first.register_forward_pre_hook(_eager(before), with_kwargs=True)]
+    return Attachment([*handles, last.register_forward_hook(_eager(after))])
 
 
 def _eager(hook: Callable[..., None]) -> Callable[..., None]:
@@ -80,6 +90,10 @@ def _blocks(model: Any) -> Sequence[Any]:
         if layers is not None and hasattr(layers, "__getitem__"):
             return list(layers)
     return _only_stack(model)
+
+
+def _stream_of_output(output: Any) -> Any:
+    return output[0] if isinstance(output, tuple | list) else output
 
 
 def _only_stack(model: Any) -> Sequence[Any]:
