@@ -221,7 +221,7 @@ class Minter:
 
     def _take_rows(self, stage: str, stream: Any, held: dict[Session, Any]) -> None:
         for session, rows in (self._rows.get() or {}).items():
-            with self._failures.counted():
+            try:
                 taken = rows.of(stream)
                 if stage == "inputs":
                     held[session] = taken
@@ -230,6 +230,8 @@ class Minter:
                 if taken is not None:
                     start = session.next_position
                     session.take(held.pop(session), taken, range(start, start + len(taken)))
+            except Exception as error:
+                self._failures.count(error)
 
     def _profile(self, order: WorkOrder) -> CalibrationProfile:
         layer_stop = order.span.layer_stop

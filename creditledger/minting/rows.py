@@ -42,7 +42,8 @@ def own_rows(rows: object) -> OwnedRows:
         _require_shape(tuple(rows.shape))
         if rows.is_cuda and torch.cuda.is_current_stream_capturing():
             raise ActivationError("rows of a CUDA graph in the making", expected="rows of a forward")
-        copy = rows.detach().clone(memory_format=torch.contiguous_format)
+        # Microseconds count here: this is the inference thread, once a token.
+        copy = (rows.detach() if rows.requires_grad else rows).clone()
         if not copy.is_cuda:
             return copy
         return DeviceRows(copy, torch.cuda.current_stream(copy.device).record_event())

@@ -18,7 +18,7 @@ class SelectedRows:
     A mask speaks of the sequence's rows from the block's first forward on; those beyond its end are no
     padding: so a prompt's mask does for the tokens decoded after it."""
 
-    __slots__ = ("_mask", "_seen", "_where")
+    __slots__ = ("_index", "_mask", "_seen", "_where")
 
     def __init__(self, selection: Selection) -> None:
         """Raises ActivationError for anything that selects no rows."""
@@ -26,18 +26,23 @@ class SelectedRows:
         self._mask: Sequence[bool] = ()
         if isinstance(selection, tuple) and len(selection) == 2 and type(selection[0]) is int:
             index, self._mask = selection[0], [bool(flag) for flag in _listed(selection[1])]
-            selection = slice(index, index + 1) if index != -1 else slice(-1, None)
+            selection = slice(index, index + 1)
         if not isinstance(selection, slice):
             raise ActivationError(
                 "rows are selected by a slice, or a sequence and its mask", found=repr(selection)[:60]
             )
         self._where = selection
+        start, stop = selection.start or 0, selection.stop
+        is_one = selection.step is None and start >= 0 and stop == start + 1
+        self._index: int = start if is_one else -1
+        """Of the one sequence, where that is sure before a stream is seen: one step less a token."""
 
     def of(self, stream: Any) -> OwnedRows | None:
         """A copy of the session's rows in ``stream``: ``(positions, hidden)``; None if all are padding.
 
         Raises ActivationError for several sequences, none, or other arrays."""
-        chosen = stream[self._where]
+        is_there = 0 <= self._index < len(stream) and stream.ndim == 3
+        chosen = stream[self._index] if is_there else stream[self._where]
         if chosen.ndim == 3:
             if chosen.shape[0] != 1:
                 raise ActivationError(

@@ -49,16 +49,21 @@ def attach_hooks(
             "no such span of blocks", expected=f"within 0..{len(blocks)}", found=str(layers)[:60]
         )
     held = local()
+    read_call, read_output = entering or _stream_of_call, leaving or _stream_of_output
 
     def before(_: Any, args: tuple[Any, ...], named: dict[str, Any]) -> None:
-        with failures.counted():
+        try:
             held.rows = {}
-            take("inputs", (entering or _stream_of_call)(args, named), held.rows)
+            take("inputs", read_call(args, named), held.rows)
+        except Exception as error:
+            failures.count(error)
 
     def after(_: Any, __: Any, output: Any) -> None:
-        with failures.counted():
+        try:
             rows, held.rows = getattr(held, "rows", {}), {}
-            take("outputs", (leaving or _stream_of_output)(output), rows)
+            take("outputs", read_output(output), rows)
+        except Exception as error:
+            failures.count(error)
 
     first, last = blocks[layers.start], blocks[layers.stop - 1]
     handles = [first.register_forward_pre_hook(_eager(before), with_kwargs=True)]
