@@ -1,6 +1,11 @@
 """Tokens are committed to with their sampler, and must follow from the scores. Source: specs/check.md §9."""
 
+import hashlib
+import json
+import math
+import struct
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +19,7 @@ from creditledger.errors import ActivationError, OpeningError
 from creditledger.quantities import ZERO_DIGEST
 from creditledger.records.receipt import BF16_NUMERICS, OutputKind, Receipt
 
+VECTOR = Path(__file__).parents[2] / "vectors" / "check" / "sampler.json"
 SEED = bytes(range(32))
 SALT = b"s" * 32
 SKETCH = np.arange(6, dtype=np.float16).reshape(3, 2)
@@ -168,3 +174,30 @@ def test_a_free_sampler_may_choose_among_likely_tokens_only() -> None:
     assert support(best, sampler).is_supported
     assert support([int(np.argsort(scores)[-2]) for scores in SCORES], sampler).is_supported
     assert not support([int(scores.argmin()) for scores in SCORES], sampler).is_supported
+
+
+def naive_draw(scores: list[float], seed: bytes, temperature: float, position: int) -> int:
+    """specs/check.md §9.3 in plain Python."""
+    stream = hashlib.shake_128(b"cl/draw" + seed + struct.pack("<I", position)).digest(4 * len(scores))
+    words = struct.unpack(f"<{len(scores)}I", stream)
+    noisy = [
+        score - temperature * math.log(-math.log((word + 0.5) / 2**32))
+        for score, word in zip(scores, words, strict=True)
+    ]
+    return noisy.index(max(noisy))
+
+
+def test_the_published_sampler_vector() -> None:
+    vector = json.loads(VECTOR.read_text())
+    for case in vector["samplers"]:
+        sampler = Sampler(
+            kind=SamplerKind(case["kind"]),
+            temperature_milli=case["temperature_milli"],
+            seed=bytes.fromhex(case["seed"]),
+        )
+        assert (sampler.encode().hex(), sampler.digest.hex()) == (case["encoded"], case["digest"])
+    seeded = Sampler.decode(bytes.fromhex(vector["samplers"][1]["encoded"]))
+    scores, first = vector["scores"], vector["first_position"]
+    for number, drawn in enumerate(vector["draws"]):
+        assert seeded.pick(np.array(scores, np.float32), first + number) == drawn
+        assert naive_draw(scores, seeded.seed, seeded.temperature, first + number) == drawn
