@@ -118,7 +118,7 @@ REFUSED: list[tuple[str, dict[str, Any]]] = [
     ("verdict", {"outcome": 0}),
     ("verdict", {"outcome": 4}),
     ("verdict", {"reason": 0}),
-    ("verdict", {"reason": 10}),
+    ("verdict", {"reason": 11}),
     ("transfer", {"amount_micro": 0}),
     ("transfer", {"payee": sample("transfer").payer}),
     ("hold", {"amount_micro": 0}),
