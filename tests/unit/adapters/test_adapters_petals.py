@@ -149,6 +149,11 @@ def test_each_request_has_its_own_voucher() -> None:
 
     assert asyncio.run(both()) == [("a", b"one"), ("", None)]
 
+    async def one_after_the_other() -> list[tuple[str, object]]:
+        return [await handler.rpc_forward({petals.METADATA_KEY: b"one"}), await handler.rpc_forward({})]
+
+    assert asyncio.run(one_after_the_other()) == [("", b"one"), ("", None)]
+
 
 @pytest.mark.petals
 @with_petals

@@ -69,6 +69,7 @@ ACCEPTED: list[tuple[str, dict[str, Any]]] = [
     ("parameters", {"models": (), "hardware": (), "profiles": ()}),
     ("verdict", {"outcome": 1, "reason": 1}),
     ("verdict", {"outcome": 3, "reason": 9}),
+    ("verdict", {"outcome": 2, "reason": 10}),
     ("transfer", {"amount_micro": 2**63 - 1}),
     ("hold", {"amount_micro": 1}),
     ("account_state", {"available_micro": 1, "overdrawn_micro": 0}),

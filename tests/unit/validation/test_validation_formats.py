@@ -5,15 +5,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from creditledger.activations.bf16 import to_bf16_bits
 from creditledger.activations.row_format import rounded_to
 from creditledger.activations.runners.degraded import degrade_model
 from creditledger.activations.runners.numpy_llama import NumpyLlama
+from creditledger.minting.sealed_evidence import seal_inputs
 from creditledger.records.receipt import BF16_NUMERICS, Dtype
 from creditledger.records.verdict import Outcome, Reason
 from creditledger.validation.judgement import Judgement
 from creditledger.validation.validator import Committed
 from fakes.tiny_llama import SHAPE, inputs_of
-from fakes.working_pool import Kernel, WorkingPool
+from fakes.working_pool import CountedBytes, Kernel, WorkingPool, audit_key
 
 
 def exact(pool: WorkingPool, kind: str | None = None) -> Kernel:
@@ -67,3 +69,24 @@ def test_less_than_was_declared_is_refuted(pool: WorkingPool, delivered: Dtype, 
 def test_the_same_bf16_kernel_is_upheld_where_bf16_is_declared(pool: WorkingPool) -> None:
     judgement = judged(pool, Dtype.BF16, pool.model.honest)
     assert judgement.outcome == Outcome.UPHELD
+
+
+def test_the_same_bytes_in_another_format_are_no_inputs(pool: WorkingPool) -> None:
+    """bf16 bits shown as fp16 are under the root as well, and would be other numbers: NO_DATA."""
+    job = pool.order()
+    receipt = pool.run(job)[0][0]
+    bits = to_bf16_bits(inputs_of(SHAPE, 256, seed=5))
+    sealed = seal_inputs(
+        bits.view(np.float16),
+        sorted(audit_key(index).public_key for index in range(2)),
+        boundary_key=pool.work_order(job, 0).input_key,
+        first_position=0,
+        ledger_id=pool.ledger.id,
+        input_root=receipt.input_root,
+        random_bytes=CountedBytes("other format"),
+    )
+    (pool.ledger.directory.evidence / receipt.input_root.hex()).write_bytes(sealed)
+    pool.certify()
+    committed = next(action for action in pool.step(0) if isinstance(action, Committed))
+    found = committed.judgements[receipt.digest(pool.ledger.id)]
+    assert (found.outcome, found.reason) == (Outcome.INCONCLUSIVE, Reason.NO_DATA)
