@@ -222,7 +222,7 @@ def test_a_compiled_model_is_recorded_as_well(pool: WorkingPool, backend: str) -
     expected = seen(model, input_ids=ids(64))
     recording = Recording(pool, model)
     hooks = [hook for block in model.model.layers for hook in block._forward_hooks.values()]
-    assert [hasattr(hook, "_torchdynamo_orig_callable") for hook in hooks] == [True]
+    assert sum(hasattr(hook, "_torchdynamo_orig_callable") for hook in hooks) == 1
     compiled = torch.compile(model, backend=backend)
     with recording.session() as session, recording.minter.rows({session: slice(0, 1)}), torch.no_grad():
         compiled(ids(64), use_cache=False)
