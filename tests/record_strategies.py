@@ -161,7 +161,7 @@ FITS: Final[Mapping[str, Callable[[Values], Values]]] = {
         | {"amount_micro": max(1, values["amount_micro"])}
     ),
     "Verdict": lambda values: (
-        values | {"outcome": values["outcome"] % 3 + 1, "reason": values["reason"] % 9 + 1}
+        values | {"outcome": values["outcome"] % 3 + 1, "reason": values["reason"] % 10 + 1}
     ),
     "AccountState": lambda values: values | ({"overdrawn_micro": 0} if values["available_micro"] else {}),
 }

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from creditledger.activations.bf16 import round_bf16, to_bf16_bits
 from creditledger.activations.delivered import Rows, delivered_root
+from creditledger.activations.row_format import rounded_to
 from creditledger.activations.sketch import (
     BLOCK_POSITIONS,
     FRACTION_BITS,
@@ -74,6 +75,8 @@ class CheckedWindow:
     """The verifier's canonical bf16 run."""
     inputs: Float32Rows
     """What both runs, and the claim, started from."""
+    delivered: Dtype = Dtype.BF16
+    """The format of the claimed rows: the reference is rounded to it before it is compared."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -241,7 +244,9 @@ def _badness(window: JudgedWindow) -> tuple[int, float]:
 def _window_terms(window: CheckedWindow, exponents: Exponents) -> tuple[PerPosition, ...]:
     """Per position: q, y, x, u of specs/check.md §4, and 1 where they mean something, else 0."""
     _require_window(window, exponents)
-    norms, y, x, u, rounded = yardstick_terms(window.reference, window.yardstick, window.inputs, exponents)
+    norms, y, x, u, rounded = yardstick_terms(
+        window.reference, window.yardstick, window.inputs, exponents, delivered=window.delivered
+    )
     resolved = norms > 0
     rounded[~resolved] = 0.0
     expected = signed_sums(rounded, seed=window.seed, exponents=exponents)
@@ -252,13 +257,18 @@ def _window_terms(window: CheckedWindow, exponents: Exponents) -> tuple[PerPosit
 
 
 def yardstick_terms(
-    reference: Float32Rows, yardstick: Float32Rows, inputs: Float32Rows, exponents: Exponents
+    reference: Float32Rows,
+    yardstick: Float32Rows,
+    inputs: Float32Rows,
+    exponents: Exponents,
+    *,
+    delivered: Dtype = Dtype.BF16,
 ) -> tuple[PerPosition, PerPosition, PerPosition, PerPosition, Float32Rows]:
-    """The verifier's own terms, per position: N, y, x, u, and Y*, the reference rounded to bf16.
+    """The verifier's own terms, per position: N, y, x, u, and Y*, the reference as ``delivered`` holds it.
 
     N is 0 where a row is zero or not finite; the others mean nothing there.
     Source: specs/check.md §4."""
-    rounded = round_bf16(reference)
+    rounded = rounded_to(reference, delivered)
     starts = range(0, len(rounded), BLOCK_POSITIONS)  # Blocks stay in the cache.
     blocks = [slice(start, start + BLOCK_POSITIONS) for start in starts]
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):

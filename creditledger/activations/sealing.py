@@ -17,15 +17,17 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-from numpy.typing import NDArray
 
-from creditledger.activations.delivered import WIDTH_MAX, require_rows
+from creditledger.activations.delivered import WIDTH_MAX, Rows, require_rows
+from creditledger.activations.row_format import ROW_DTYPES
+from creditledger.activations.sampler import SAMPLER_BYTES
 from creditledger.activations.sketch import PROJECTIONS
 from creditledger.errors import ActivationError, KeyFormatError, OpeningError
-from creditledger.records.receipt import BATCH_RECEIPTS_MAX, WINDOW
+from creditledger.records.receipt import BATCH_RECEIPTS_MAX, WINDOW, Dtype
 
 RECIPIENTS_MAX: Final = 1_024
-PLAINTEXT_BYTES_MAX: Final = 32 * 1024 * 1024
+PLAINTEXT_BYTES_MAX: Final = 33 * 1024 * 1024
+"""A window of the widest fp32 rows with its header."""
 _MAGIC: Final = b"cl/seal1"
 _HEADER: Final = struct.Struct("<8sH")
 _TAG_BYTES: Final = 16
@@ -36,7 +38,10 @@ _NONCE: Final = bytes(12)
 _SKETCHES_MAGIC: Final = b"cl/skp1\0"
 _SKETCHES_HEADER: Final = struct.Struct("<8sI")
 _SKETCH_ROW_BYTES: Final = 2 * PROJECTIONS
-_INPUTS_MAGIC: Final = b"cl/inp1\0"
+_WITH_TOKENS: Final = 0x8000
+"""Added to the positions where tokens and their sampler follow the sketch."""
+_TOKEN_ROW_BYTES: Final = _SKETCH_ROW_BYTES + 4
+_INPUTS_MAGIC: Final = {Dtype.BF16: b"cl/inp1\0", Dtype.FP16: b"cl/inp2\0", Dtype.FP32: b"cl/inp3\0"}
 _INPUTS_HEADER: Final = struct.Struct("<8s32sIII")
 
 
@@ -64,7 +69,8 @@ class AuditKey:
 class OpenedInputs:
     """The input rows of one window, with what their root is computed from."""
 
-    rows: NDArray[np.uint16]
+    rows: Rows
+    """``(1..256, hidden)`` in the format that the box names."""
     boundary_key: bytes
     first_position: int
 
@@ -79,7 +85,7 @@ def seal(
     """Encrypt to every X25519 public key of ``recipients``, 32 bytes each, 1 to 1,024 distinct ones.
 
     ``associated`` is bound, not carried. ``random_bytes(32)`` is called once and must never repeat.
-    At most 32 MiB. Raises ActivationError, KeyFormatError. Source: specs/check.md §3.1."""
+    At most 33 MiB. Raises ActivationError, KeyFormatError. Source: specs/check.md §3.1."""
     keys = sorted(set(recipients))
     if not 1 <= len(keys) <= RECIPIENTS_MAX or len(keys) != len(recipients):
         raise ActivationError("recipients", expected=f"1..{RECIPIENTS_MAX} distinct keys")
@@ -115,16 +121,19 @@ def open_sealed(blob: bytes, secret: bytes, *, associated: bytes) -> bytes:
 def pack_sketches(openings: Sequence[tuple[bytes, bytes]]) -> bytes:
     """``(salt, sketch bytes)`` of each receipt of a batch, in order: what a node seals.
 
-    Salts have 32 bytes, sketches 4 bytes a position, 1 to 256 positions; 1 to 4,096 receipts.
+    Salts have 32 bytes, sketches 4 bytes a position, 1 to 256 positions; 1 to 4,096 receipts. Where
+    tokens left a span: 8 bytes a position and 37 for the sampler, which no sketch alone has.
     Raises ActivationError. Source: specs/check.md §3.2."""
     if not 1 <= len(openings) <= BATCH_RECEIPTS_MAX:
         raise ActivationError("sketches", expected=f"1..{BATCH_RECEIPTS_MAX} of them")
     parts = [_SKETCHES_HEADER.pack(_SKETCHES_MAGIC, len(openings))]
     for salt, encoded in openings:
-        positions, rest = divmod(len(encoded), _SKETCH_ROW_BYTES)
+        with_tokens = len(encoded) % _SKETCH_ROW_BYTES != 0
+        row = _TOKEN_ROW_BYTES if with_tokens else _SKETCH_ROW_BYTES
+        positions, rest = divmod(len(encoded) - with_tokens * SAMPLER_BYTES, row)
         if len(salt) != 32 or rest or not 1 <= positions <= WINDOW:
             raise ActivationError("sketch or salt has another length", expected="4 bytes a position")
-        parts += [struct.pack("<H", positions), salt, encoded]
+        parts += [struct.pack("<H", positions | with_tokens * _WITH_TOKENS), salt, encoded]
     return b"".join(parts)
 
 
@@ -137,8 +146,10 @@ def unpack_sketches(packed: bytes) -> list[tuple[bytes, bytes]]:
         raise OpeningError("not packed sketches", expected=f"1..{BATCH_RECEIPTS_MAX} of them")
     openings, at = [], _SKETCHES_HEADER.size
     for _ in range(count):
-        (positions,) = _read(struct.Struct("<H"), packed, at)
-        start, end = at + 34, at + 34 + positions * _SKETCH_ROW_BYTES
+        (flagged,) = _read(struct.Struct("<H"), packed, at)
+        positions, with_tokens = flagged & ~_WITH_TOKENS, flagged & _WITH_TOKENS != 0
+        size = positions * (_TOKEN_ROW_BYTES if with_tokens else _SKETCH_ROW_BYTES)
+        start, end = at + 34, at + 34 + size + with_tokens * SAMPLER_BYTES
         if not 1 <= positions <= WINDOW or end > len(packed):
             raise OpeningError("packed sketches are cut short or too long")
         openings.append((packed[at + 2 : start], packed[start:end]))
@@ -148,17 +159,18 @@ def unpack_sketches(packed: bytes) -> list[tuple[bytes, bytes]]:
     return openings
 
 
-def pack_inputs(rows: NDArray[np.uint16], boundary_key: bytes, first_position: int) -> bytes:
-    """The bf16 input rows of one window, ``(1..256, hidden)``, with their boundary key.
+def pack_inputs(rows: Rows, boundary_key: bytes, first_position: int) -> bytes:
+    """The input rows of one window, ``(1..256, hidden)``, with their boundary key.
 
     Raises ActivationError. Source: specs/check.md §3.3."""
-    if require_rows(rows).dtype != np.uint16 or len(rows) > WINDOW or len(boundary_key) != 32:
-        raise ActivationError("not a window of inputs", expected="uint16 (1..256, hidden), 32 bytes")
+    if len(require_rows(rows)) > WINDOW or len(boundary_key) != 32:
+        raise ActivationError("not a window of inputs", expected="(1..256, hidden), 32 bytes")
     if not 0 <= first_position <= 2**32 - len(rows):
         raise ActivationError("position is out of range", expected="u32")
     shape = rows.shape
-    header = _INPUTS_HEADER.pack(_INPUTS_MAGIC, boundary_key, first_position, shape[0], shape[1])
-    return header + rows.astype("<u2").tobytes()
+    magic = next(_INPUTS_MAGIC[known] for known, dtype in ROW_DTYPES.items() if dtype == rows.dtype)
+    header = _INPUTS_HEADER.pack(magic, boundary_key, first_position, shape[0], shape[1])
+    return header + rows.astype(rows.dtype.newbyteorder("<")).tobytes()
 
 
 def unpack_inputs(packed: bytes) -> OpenedInputs:
@@ -166,14 +178,16 @@ def unpack_inputs(packed: bytes) -> OpenedInputs:
 
     `verify_delivered` then checks the rows against the root."""
     magic, key, first_position, positions, width = _read(_INPUTS_HEADER, packed, 0)
-    if magic != _INPUTS_MAGIC or not (1 <= positions <= WINDOW and 1 <= width <= WIDTH_MAX):
+    packed_as = next((known for known, tag in _INPUTS_MAGIC.items() if tag == magic), None)
+    if packed_as is None or not (1 <= positions <= WINDOW and 1 <= width <= WIDTH_MAX):
         raise OpeningError("not packed inputs")
     if first_position + positions > 2**32:
         raise OpeningError("positions are out of range", expected="u32")
-    if len(packed) != _INPUTS_HEADER.size + 2 * positions * width:
-        raise OpeningError("inputs have another length", expected=f"({positions}, {width}) of uint16")
-    flat = np.frombuffer(packed, dtype="<u2", offset=_INPUTS_HEADER.size)
-    rows = flat.astype(np.uint16).reshape(positions, width)
+    dtype = ROW_DTYPES[packed_as]
+    if len(packed) != _INPUTS_HEADER.size + dtype.itemsize * positions * width:
+        raise OpeningError("inputs have another length", expected=f"({positions}, {width}) of {dtype}")
+    flat = np.frombuffer(packed, dtype=dtype.newbyteorder("<"), offset=_INPUTS_HEADER.size)
+    rows = flat.astype(dtype).reshape(positions, width)
     return OpenedInputs(rows=rows, boundary_key=key, first_position=first_position)
 
 

@@ -19,7 +19,8 @@ KeysOf = Callable[[bytes], Sequence[bytes]]
 """The public keys, at least one, with which an account may have signed."""
 
 
-def _first_key(account: bytes) -> Sequence[bytes]:
+def first_key(account: bytes) -> Sequence[bytes]:
+    """An account that never rotated: its name is its key."""
     return (account,)
 
 
@@ -29,7 +30,7 @@ def sign_handover(handover: Handover, *, key: Ed25519Signer, ledger_id: bytes) -
     return canonical.encode([handover.to_values(), signature])
 
 
-def verify_handover(encoded: bytes, *, ledger_id: bytes, keys_of: KeysOf = _first_key) -> Handover:
+def verify_handover(encoded: bytes, *, ledger_id: bytes, keys_of: KeysOf = first_key) -> Handover:
     """The handover, if its sender signed it with one of ``keys_of`` it: by default its first.
 
     Raises MalformedRecordError, SignatureError."""
@@ -56,7 +57,7 @@ def require_handover(
     boundary: int,
     window_start: int,
     root: bytes,
-    keys_of: KeysOf = _first_key,
+    keys_of: KeysOf = first_key,
 ) -> Handover:
     """The handover, if it is ``sender``'s for this boundary and window and says ``root``.
 

@@ -6,9 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from numpy import uint16
-from numpy.typing import NDArray
-
+from creditledger.activations.delivered import Rows
 from creditledger.activations.sealing import AuditKey, OpenedInputs
 from creditledger.ledger.directory import disk_errors, read_file, replace_file
 from creditledger.minting.handover import HANDOVER_SUFFIX, KeysOf, verify_handover
@@ -44,7 +42,7 @@ class KeptInputs:
 
     def keep(
         self,
-        rows: NDArray[uint16],
+        rows: Rows,
         *,
         boundary_key: bytes,
         first_position: int,

@@ -11,6 +11,8 @@ from typing import Any
 
 from creditledger.activations.calibration import CalibrationProfile
 from creditledger.activations.model import ModelDescription
+from creditledger.activations.row_format import row_format
+from creditledger.activations.sampler import Sampler
 from creditledger.errors import CreditLedgerError, RefusedError, RoleError
 from creditledger.ledger.clock import system_clock
 from creditledger.ledger.keyring import KeyRole, load_key
@@ -24,12 +26,12 @@ from creditledger.minting.ledger_link import LedgerLink
 from creditledger.minting.outbox import MemoryOutbox, Outbox, SubmissionQueue
 from creditledger.minting.receipt_maker import MintedReceipt, ReceiptMaker
 from creditledger.minting.sealed_evidence import audit_keys
+from creditledger.minting.selection import SelectedRows, Selection, positions_of
 from creditledger.minting.session import Session
-from creditledger.minting.torch_hook import Attachment, attach_hooks, selected_rows
+from creditledger.minting.torch_hook import Attachment, attach_hooks
 from creditledger.minting.window import Window
 from creditledger.minting.work_order import WorkOrder
 from creditledger.minting.worker import Worker
-from creditledger.quantities import ZERO_DIGEST
 from creditledger.records.entry import Submission
 from creditledger.records.receipt import BF16_NUMERICS, Handover, Numerics, Receipt
 from creditledger.transparency.keys import Ed25519Signer
@@ -59,7 +61,7 @@ class Minter:
         None is the ledger's own. ``profiles``: by the span's ``layer_stop``; None reads the ledger's.
 
         Raises RoleError for another role's or ledger's key and for a retired one, StorageError,
-        KeyFormatError."""
+        KeyFormatError, ActivationError for numerics whose activations are not bf16, fp16 or fp32."""
         self._link = LedgerLink(ledger, clock=clock)
         self._key = _signer(key, ledger_id=self._link.ledger_id)
         self.node: bytes = self._link.account_of(self._key.public_key)
@@ -67,6 +69,7 @@ class Minter:
         self._model = model if isinstance(model, bytes) else model.digest
         self._clock = clock
         self._random_bytes = random_bytes
+        row_format(numerics.activations)
         self._numerics = numerics
         self._profiles = profiles
         self._outbox: SubmissionQueue = MemoryOutbox() if outbox is None else Outbox(outbox)
@@ -80,7 +83,9 @@ class Minter:
         self._pending: list[MintedReceipt] = []
         self._flushing = Lock()
         self._in_batch: dict[bytes, list[MintedReceipt]] = {}
-        self._rows: ContextVar[Mapping[Session, slice] | None] = ContextVar("creditledger-rows", default=None)
+        self._rows: ContextVar[Mapping[Session, SelectedRows] | None] = ContextVar(
+            "creditledger-rows", default=None
+        )
         self.refused: list[tuple[Submission, CreditLedgerError]] = []
         """Batches that the log refused for good, with the reason."""
 
@@ -95,12 +100,12 @@ class Minter:
         return len(self._outbox)
 
     def session(
-        self, order: WorkOrder, *, sampler: bytes = ZERO_DIGEST, after: Receipt | None = None
+        self, order: WorkOrder, *, sampler: Sampler | None = None, after: Receipt | None = None
     ) -> Session:
         """Begin, or with ``after`` resume, the span of ``order``.
 
-        ``sampler``: digest of the sampler's settings if tokens leave the span; the recorded outputs are
-        then the final hidden states. ``after``: the chain's last receipt, a whole window.
+        ``sampler``: how tokens are drawn if tokens leave the span: the recorded outputs are then the final
+        hidden states, and `Session.drew` is told the tokens. ``after``: the chain's last receipt, whole.
         Raises RoleError for another node's order, RefusedError for another model's, UnknownIdError
         without a profile for the span, ActivationError if the chain has ended."""
         if order.span.node != self.node:
@@ -145,18 +150,24 @@ class Minter:
     def attach(self, model: Any, layers: range) -> Attachment:
         """Record the span ``layers`` of a torch model on every forward, for the sessions of `rows`.
 
-        ``model``: a module with ``layers`` or ``model.layers``, or the list of its blocks. The hooks
-        raise nothing. ``Attachment.remove`` takes them off. Raises ActivationError if the model has no
-        such blocks."""
+        ``model``: any module with one stack of blocks, or the list of them; attach before a compiled
+        model's first forward. The hooks raise nothing. ``Attachment.remove`` takes them off. Raises
+        ActivationError if the model has no such blocks."""
         return attach_hooks(model, layers, take=self._take_rows, failures=self._failures)
 
     @contextmanager
-    def rows(self, rows: Mapping[Session, slice]) -> Iterator[None]:
+    def rows(self, rows: Mapping[Session, Selection]) -> Iterator[None]:
         """Which rows of the batch belong to which session, for the forwards inside the block.
 
         A slice of one sequence of a ``(batch, positions, hidden)`` stream, or of positions of a
-        ``(positions, hidden)`` one."""
-        token = self._rows.set(dict(rows))
+        ``(positions, hidden)`` one; or ``(sequence, mask)``, the mask true where a row is no padding,
+        from the block's first forward on, as ``attention_mask[sequence]`` is. What selects nothing is
+        counted in `failures`, and its session gets no rows."""
+        selected: dict[Session, SelectedRows] = {}
+        for session, selection in rows.items():
+            with self._failures.counted():
+                selected[session] = SelectedRows(selection)
+        token = self._rows.set(selected)
         try:
             yield
         finally:
@@ -210,13 +221,17 @@ class Minter:
 
     def _take_rows(self, stage: str, stream: Any, held: dict[Session, Any]) -> None:
         for session, rows in (self._rows.get() or {}).items():
-            with self._failures.counted():
-                taken = selected_rows(stream, rows)
+            try:
+                taken = rows.of(stream)
                 if stage == "inputs":
                     held[session] = taken
                     continue
-                start = session.next_position
-                session.take(held.pop(session), taken, range(start, start + len(taken)))
+                rows.passed(positions_of(stream))
+                if taken is not None:
+                    start = session.next_position
+                    session.take(held.pop(session), taken, range(start, start + len(taken)))
+            except Exception as error:
+                self._failures.count(error)
 
     def _profile(self, order: WorkOrder) -> CalibrationProfile:
         layer_stop = order.span.layer_stop

@@ -1,15 +1,16 @@
 """A window of rows becomes a receipt and the sketch it commits to. Source: specs/minting.md §2."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from creditledger.activations.commitment import DrawnTokens, commitment_bytes
 from creditledger.activations.delivered import delivered_root
+from creditledger.activations.sampler import Sampler
 from creditledger.activations.sketch import (
     Exponents,
     SketchContext,
     numerics_bytes,
     sketch,
-    sketch_bytes,
     sketch_commitment,
     sketch_seed,
 )
@@ -38,12 +39,14 @@ class ReceiptMaker:
     numerics: Numerics
     exponents: Exponents
     """int8 ``(hidden,)``: of the profile that the span is judged by."""
-    sampler: bytes
-    """Digest of the sampler's settings when tokens leave the span; zero for activations."""
+    sampler: Sampler | None
+    """How tokens are drawn when tokens leave the span; None for activations."""
     random_bytes: Callable[[int], bytes]
 
-    def make(self, window: Window, *, previous: bytes) -> MintedReceipt:
+    def make(self, window: Window, *, previous: bytes, tokens: Sequence[int] = ()) -> MintedReceipt:
         """The receipt of ``window``; ``previous``: digest of the chain's last one, or zero.
+
+        ``tokens``: one a position if tokens leave the span.
 
         Raises ActivationError for rows that are not finite or of another width."""
         order, span = self.order, self.order.span
@@ -51,7 +54,8 @@ class ReceiptMaker:
         output_root = delivered_root(
             window.outputs, boundary_key=order.output_key, first_position=window.start
         )
-        opening = self._sketched(window, input_root=input_root, output_root=output_root)
+        drawn = None if self.sampler is None else DrawnTokens(sampler=self.sampler, tokens=tuple(tokens))
+        opening = self._sketched(window, drawn, input_root=input_root, output_root=output_root)
         receipt = Receipt(
             job=self.job,
             node=span.node,
@@ -65,14 +69,16 @@ class ReceiptMaker:
             previous=previous,
             model=order.job.model,
             numerics=self.numerics,
-            output_kind=OutputKind.ACTIVATIONS if self.sampler == ZERO_DIGEST else OutputKind.TOKENS,
-            sampler=self.sampler,
+            output_kind=OutputKind.ACTIVATIONS if self.sampler is None else OutputKind.TOKENS,
+            sampler=ZERO_DIGEST if self.sampler is None else self.sampler.digest,
             started_unix_ms=window.started_unix_ms,
             duration_ms=max(0, window.ended_unix_ms - window.started_unix_ms),
         )
         return MintedReceipt(receipt=receipt, opening=opening)
 
-    def _sketched(self, window: Window, *, input_root: bytes, output_root: bytes) -> SketchOpening:
+    def _sketched(
+        self, window: Window, drawn: DrawnTokens | None, *, input_root: bytes, output_root: bytes
+    ) -> SketchOpening:
         context = SketchContext(
             model=self.order.job.model,
             layer_start=self.order.span.layer_start,
@@ -84,5 +90,5 @@ class ReceiptMaker:
             numerics=numerics_bytes(self.numerics),
         )
         seed = sketch_seed(context, output_root)
-        encoded = sketch_bytes(sketch(window.outputs, seed=seed, exponents=self.exponents))
-        return self.random_bytes(32), encoded
+        values = sketch(window.outputs, seed=seed, exponents=self.exponents)
+        return self.random_bytes(32), commitment_bytes(values, drawn)

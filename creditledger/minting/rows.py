@@ -1,4 +1,4 @@
-"""Rows as a model hands them over: numpy or torch, float32 or bf16. Source: specs/minting.md §2."""
+"""Rows as a model hands them over: numpy or torch, in any format. Source: specs/minting.md §2."""
 
 import sys
 from dataclasses import dataclass
@@ -6,8 +6,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from creditledger.activations.bf16 import Bf16Bits, Float32Array, is_bf16_exact
-from creditledger.activations.delivered import WIDTH_MAX
+from creditledger.activations.delivered import WIDTH_MAX, Rows
 from creditledger.errors import ActivationError
 
 OwnedRows: TypeAlias = Any
@@ -34,13 +33,17 @@ class DeviceRows:
 def own_rows(rows: object) -> OwnedRows:
     """A copy of ``rows`` that stays as it is, made where the rows are (a torch tensor's device).
 
-    numpy: float32, or uint16 as bf16 bit patterns; torch: float32 or bfloat16; two dimensions.
+    numpy: float16, float32, or uint16 as bf16 bit patterns; torch: bfloat16, float16 or float32; two
+    dimensions, any strides.
     Nothing waits for a device. Raises ActivationError."""
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(rows, torch.Tensor):
-        _require(rows.dtype in (torch.bfloat16, torch.float32), rows.dtype)
+        _require(rows.dtype in (torch.bfloat16, torch.float16, torch.float32), rows.dtype)
         _require_shape(tuple(rows.shape))
-        copy = rows.detach().clone(memory_format=torch.contiguous_format)
+        if rows.is_cuda and torch.cuda.is_current_stream_capturing():
+            raise ActivationError("rows of a CUDA graph in the making", expected="rows of a forward")
+        # Microseconds count here: this is the inference thread, once a token.
+        copy = (rows.detach() if rows.requires_grad else rows).clone()
         if not copy.is_cuda:
             return copy
         return DeviceRows(copy, torch.cuda.current_stream(copy.device).record_event())
@@ -48,25 +51,27 @@ def own_rows(rows: object) -> OwnedRows:
         raise ActivationError(
             "rows are of another type", expected="a numpy array or torch tensor", found=type(rows).__name__
         )
-    _require(rows.dtype in (np.uint16, np.float32), rows.dtype)
+    _require(rows.dtype in (np.uint16, np.float16, np.float32), rows.dtype)
     _require_shape(rows.shape)
     return np.array(rows, order="C")
 
 
-def bf16_bits(rows: OwnedRows) -> Bf16Bits:
-    """The bf16 bit patterns of owned rows, uint16; this waits for a device.
+def host_rows(rows: OwnedRows) -> Rows:
+    """Owned rows as a numpy array, bf16 as uint16 bit patterns; this waits for a device.
 
-    float32 must hold bf16 values already: nothing is rounded, because rounded rows are not the rows
-    that were delivered. Raises ActivationError."""
-    if not isinstance(rows, np.ndarray):
-        rows = _from_torch(rows)
-    if rows.dtype == np.uint16:
-        bits: Bf16Bits = rows
+    Rows of this machine's memory are not copied again."""
+    if isinstance(rows, np.ndarray):
+        return rows
+    torch = sys.modules["torch"]
+    if isinstance(rows, DeviceRows):
+        rows.made.synchronize()
+        rows = rows.tensor
+    host = rows.cpu()
+    if host.dtype == torch.bfloat16:
+        bits: Rows = host.view(torch.int16).numpy().view(np.uint16)
         return bits
-    values: Float32Array = rows
-    if not is_bf16_exact(values):
-        raise ActivationError("rows are not bf16 values", expected="float32 that bf16 can hold")
-    return (values.view(np.uint32) >> np.uint32(16)).astype(np.uint16)
+    values: Rows = host.numpy()
+    return values
 
 
 def size_of(rows: OwnedRows) -> int:
@@ -74,21 +79,12 @@ def size_of(rows: OwnedRows) -> int:
     return int(rows.nbytes)
 
 
-def _from_torch(rows: Any) -> Any:
-    torch = sys.modules["torch"]
-    if isinstance(rows, DeviceRows):
-        rows.made.synchronize()
-        rows = rows.tensor
-    host = rows.cpu()
-    if host.dtype == torch.bfloat16:
-        return host.view(torch.int16).numpy().view(np.uint16)
-    return host.numpy()
-
-
 def _require(is_known: bool, dtype: object) -> None:
     if not is_known:
         raise ActivationError(
-            "rows are of another type", expected="float32 or bf16 (uint16 in numpy)", found=str(dtype)
+            "rows are of another type",
+            expected="bf16 (uint16 in numpy), float16 or float32",
+            found=str(dtype),
         )
 
 

@@ -5,9 +5,7 @@ Source: specs/minting.md §3."""
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from numpy import uint16
-from numpy.typing import NDArray
-
+from creditledger.activations.delivered import Rows
 from creditledger.activations.sealing import (
     AuditKey,
     OpenedInputs,
@@ -54,7 +52,7 @@ def open_sketches(
 
 
 def seal_inputs(
-    rows: NDArray[uint16],
+    rows: Rows,
     recipients: Sequence[bytes],
     *,
     boundary_key: bytes,
@@ -63,7 +61,7 @@ def seal_inputs(
     input_root: bytes,
     random_bytes: Callable[[int], bytes],
 ) -> bytes:
-    """One window's input rows (bf16 bits) with their boundary key, for ``recipients``' eyes only.
+    """One window's input rows with their boundary key, for ``recipients``' eyes only.
 
     Raises ActivationError, KeyFormatError."""
     packed = pack_inputs(rows, boundary_key, first_position)

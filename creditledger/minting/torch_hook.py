@@ -2,13 +2,13 @@
 
 Source: specs/minting.md §8."""
 
+import sys
 from collections.abc import Callable, Sequence
 from threading import local
 from typing import Any, Final
 
 from creditledger.errors import ActivationError
 from creditledger.minting.failures import FailureCount
-from creditledger.minting.rows import OwnedRows, own_rows
 
 Take = Callable[[str, Any, dict[Any, Any]], None]
 """Called with ``inputs`` and later ``outputs``, the stream there, and what is held in between."""
@@ -28,10 +28,20 @@ class Attachment:
             self._handles.pop().remove()
 
 
-def attach_hooks(model: Any, layers: range, *, take: Take, failures: FailureCount) -> Attachment:
+def attach_hooks(
+    model: Any,
+    layers: range,
+    *,
+    take: Take,
+    failures: FailureCount,
+    entering: Callable[[tuple[Any, ...], dict[str, Any]], Any] | None = None,
+    leaving: Callable[[Any], Any] | None = None,
+) -> Attachment:
     """Hook the first and the last block of ``layers`` of ``model``.
 
-    What goes wrong inside a hook is counted and the forward goes on with its own values.
+    ``entering``, ``leaving``: how the stream is read from a block's call and from its output; None takes
+    the first argument or a known name, and the output or its first element. What goes wrong inside a
+    hook is counted and the forward goes on with its own values.
     Raises ActivationError if there are no such blocks."""
     blocks = _blocks(model)
     if layers.step != 1 or not layers or not 0 <= layers.start < layers.stop <= len(blocks):
@@ -39,35 +49,31 @@ def attach_hooks(model: Any, layers: range, *, take: Take, failures: FailureCoun
             "no such span of blocks", expected=f"within 0..{len(blocks)}", found=str(layers)[:60]
         )
     held = local()
+    read_call, read_output = entering or _stream_of_call, leaving or _stream_of_output
 
     def before(_: Any, args: tuple[Any, ...], named: dict[str, Any]) -> None:
-        with failures.counted():
+        try:
             held.rows = {}
-            take("inputs", _stream_of_call(args, named), held.rows)
+            take("inputs", read_call(args, named), held.rows)
+        except Exception as error:
+            failures.count(error)
 
     def after(_: Any, __: Any, output: Any) -> None:
-        with failures.counted():
+        try:
             rows, held.rows = getattr(held, "rows", {}), {}
-            take("outputs", output[0] if isinstance(output, tuple | list) else output, rows)
+            take("outputs", read_output(output), rows)
+        except Exception as error:
+            failures.count(error)
 
     first, last = blocks[layers.start], blocks[layers.stop - 1]
-    entering = first.register_forward_pre_hook(before, with_kwargs=True)
-    return Attachment([entering, last.register_forward_hook(after)])
+    handles = [first.register_forward_pre_hook(_eager(before), with_kwargs=True)]
+    return Attachment([*handles, last.register_forward_hook(_eager(after))])
 
 
-def selected_rows(stream: Any, rows: slice) -> OwnedRows:
-    """A copy of the rows of one session: ``(positions, hidden)``. Raises ActivationError.
-
-    ``stream``: ``(batch, positions, hidden)``, of which ``rows`` selects one sequence, or
-    ``(positions, hidden)``, of which it selects positions."""
-    chosen = stream[rows]
-    if chosen.ndim == 3:
-        if chosen.shape[0] != 1:
-            raise ActivationError(
-                "a session has one sequence of a batch", expected="1", found=str(chosen.shape[0])
-            )
-        chosen = chosen[0]
-    return own_rows(chosen)
+def _eager(hook: Callable[..., None]) -> Callable[..., None]:
+    """``hook``, left out of what torch compiles: it would hash and wait inside the graph."""
+    torch = sys.modules.get("torch")
+    return hook if torch is None else torch.compiler.disable(hook)
 
 
 def _stream_of_call(args: tuple[Any, ...], named: dict[str, Any]) -> Any:
@@ -82,12 +88,32 @@ def _stream_of_call(args: tuple[Any, ...], named: dict[str, Any]) -> Any:
 
 
 def _blocks(model: Any) -> Sequence[Any]:
+    if hasattr(model, "__getitem__") and hasattr(model, "__len__"):
+        return list(model)
     for owner in (getattr(model, "model", None), model):
         layers = getattr(owner, "layers", None)
         if layers is not None and hasattr(layers, "__getitem__"):
             return list(layers)
-    if hasattr(model, "__getitem__") and hasattr(model, "__len__"):
-        return list(model)
-    raise ActivationError(
-        "the model has no list of blocks", expected="model.layers, model.model.layers or a list"
-    )
+    return _only_stack(model)
+
+
+def _stream_of_output(output: Any) -> Any:
+    return output[0] if isinstance(output, tuple | list) else output
+
+
+def _only_stack(model: Any) -> Sequence[Any]:
+    """The outermost list of modules of one class; the longest if several lie equally far out."""
+    torch = sys.modules.get("torch")
+    stacks: list[tuple[int, int, Sequence[Any]]] = []
+    for name, module in model.named_modules() if hasattr(model, "named_modules") else ():
+        is_list = torch is not None and isinstance(module, torch.nn.ModuleList)
+        if is_list and len({type(block) for block in module}) == 1:
+            stacks.append((name.count("."), -len(module), list(module)))
+    stacks.sort(key=lambda found: found[:2])
+    if not stacks or [found[:2] for found in stacks].count(stacks[0][:2]) > 1:
+        raise ActivationError(
+            "the model has no one list of blocks",
+            expected="layers, model.layers, one torch.nn.ModuleList, or the list itself",
+            found=f"{len(stacks)} lists",
+        )
+    return stacks[0][2]

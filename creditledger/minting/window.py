@@ -5,17 +5,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from creditledger.activations.bf16 import Bf16Bits
+from creditledger.activations.delivered import Rows, require_rows
 from creditledger.errors import ActivationError
 from creditledger.records.receipt import WINDOW
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Portion:
-    """What one call of the model ran: bf16 bits, ``(positions, hidden)``, and when."""
+    """What one call of the model ran: ``(positions, hidden)`` in the delivered format, and when."""
 
-    inputs: Bf16Bits
-    outputs: Bf16Bits
+    inputs: Rows
+    outputs: Rows
     first_position: int
     started_unix_ms: int
     ended_unix_ms: int
@@ -23,10 +23,10 @@ class Portion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Window:
-    """All rows of one receipt: bf16 bits, ``(1..256, hidden)``; ``start`` is a multiple of 256."""
+    """All rows of one receipt, ``(1..256, hidden)``; ``start`` is a multiple of 256."""
 
-    inputs: Bf16Bits
-    outputs: Bf16Bits
+    inputs: Rows
+    outputs: Rows
     start: int
     started_unix_ms: int
     ended_unix_ms: int
@@ -109,9 +109,13 @@ def _cut(portion: Portion) -> Iterator[Portion]:
 
 def _joined(parts: list[Portion]) -> Window:
     return Window(
-        inputs=np.concatenate([part.inputs for part in parts]),
-        outputs=np.concatenate([part.outputs for part in parts]),
+        inputs=_one_array([part.inputs for part in parts]),
+        outputs=_one_array([part.outputs for part in parts]),
         start=parts[0].first_position,
         started_unix_ms=parts[0].started_unix_ms,
         ended_unix_ms=parts[-1].ended_unix_ms,
     )
+
+
+def _one_array(arrays: list[Rows]) -> Rows:
+    return arrays[0] if len(arrays) == 1 else require_rows(np.concatenate(arrays))

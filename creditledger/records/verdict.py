@@ -42,6 +42,7 @@ class Reason(IntEnum):
     OPENING = 7
     BROKEN_LINK = 8
     NO_PROFILE = 9
+    TOKENS = 10
 
 
 _JUDGED: Final = frozenset((Outcome.UPHELD, Outcome.REFUTED, Outcome.INCONCLUSIVE))

@@ -13,6 +13,7 @@ from creditledger.records.job import Job, PlanSpan
 from creditledger.records.parameters import Parameters
 from creditledger.records.receipt import WINDOW, Receipt
 from creditledger.records.verdict import Outcome, Reason
+from creditledger.validation.attribution import Blame, Boundary, blame_boundary
 from creditledger.validation.judgement import Judgement, Link, judge_window
 from creditledger.validation.logged_receipts import LoggedReceipt, LoggedReceipts
 from creditledger.validation.opened_evidence import OpenedEvidence
@@ -112,22 +113,30 @@ class DutyJudge:
     def _link(self, state: StateView, job: Job, receipt: Receipt) -> Link:
         """Boundaries with the neighbours: a contradiction is the sender's fault if it signed for it."""
         sender = next((span for span in job.plan if span.layer_stop == receipt.layer_start), None)
-        if sender is not None:
-            delivered = self._neighbour(state, receipt, sender.layer_start)
-            is_same = delivered is None or delivered.output_root == receipt.input_root
-            if not is_same and not self._has_handover(state, sender, receipt):
+        before = None if sender is None else self._neighbour(state, receipt, sender.layer_start)
+        if sender is not None and before is not None:
+            blame = self._blame(state, sender, before, receipt)
+            if blame is not None and not blame.is_senders:
                 return Link.UNEXPLAINED
         own = job.span_of(receipt.layer_start)
-        received = self._neighbour(state, receipt, receipt.layer_stop)
-        is_contradicted = received is not None and received.input_root != receipt.output_root
-        if own is not None and received is not None and is_contradicted:
-            return Link.CONTRADICTS_HANDOVER if self._has_handover(state, own, received) else Link.AGREES
+        after = self._neighbour(state, receipt, receipt.layer_stop)
+        if own is not None and after is not None:
+            blame = self._blame(state, own, receipt, after)
+            if blame is not None and blame.is_senders:
+                return Link.CONTRADICTS_HANDOVER
         return Link.AGREES
 
-    def _has_handover(self, state: StateView, sender: PlanSpan, receiver: Receipt) -> bool:
-        ordered = reading.consumed_index(state, receiver.job)
+    def _blame(self, state: StateView, sender: PlanSpan, sent: Receipt, received: Receipt) -> Blame | None:
+        ordered = reading.consumed_index(state, received.job)
         keys = reading.keys_since(state, sender.node, ordered or 0)
-        return self._evidence.has_handover(sender, receiver, keys=keys)
+        boundary = Boundary(
+            layer=received.layer_start,
+            sender=sender.node,
+            receiver=received.node,
+            sent=sent.output_root,
+            received=received.input_root,
+        )
+        return blame_boundary(boundary, self._evidence.handovers(sender, received, keys=keys))
 
     def _neighbour(self, state: StateView, receipt: Receipt, layer_start: int) -> Receipt | None:
         found = self._receipts.at(

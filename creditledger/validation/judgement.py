@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from hashlib import sha256
 from typing import Final
 
 from creditledger.activations.calibration import CalibrationProfile
+from creditledger.activations.commitment import OpenedCommitment, open_commitment
 from creditledger.activations.cusum import CUSUM_STEP_MAX_MICRO, cusum_step_micro
 from creditledger.activations.distance import (
     Rule,
@@ -19,7 +20,7 @@ from creditledger.activations.distance import (
 )
 from creditledger.activations.runners.layer_runner import LayerRunner
 from creditledger.activations.sealing import OpenedInputs
-from creditledger.activations.sketch import Sketch, verify_sketch
+from creditledger.activations.token_check import TokenSupport
 from creditledger.errors import OpeningError
 from creditledger.minting.sealed_evidence import SketchOpening
 from creditledger.quantities import AMOUNT_MAX
@@ -116,7 +117,7 @@ def judge_window(
     if isinstance(opening, Reason):
         return _without_sketch(opening)
     try:
-        claimed = verify_sketch(*opening, commitment=receipt.sketch, positions=receipt.positions)
+        claimed = open_commitment(*opening, receipt=receipt)
     except OpeningError:
         return _without_sketch(Reason.OPENING)
     if link is Link.CONTRADICTS_HANDOVER:
@@ -127,12 +128,15 @@ def judge_window(
         return Judgement(outcome=Outcome.INCONCLUSIVE, reason=Reason.NO_PROFILE)
     if not rerun.covers(receipt):
         return Judgement(outcome=Outcome.INCONCLUSIVE, reason=Reason.NO_DATA)
-    windows = [rerun.window(receipt, claimed)]
+    windows = [rerun.window(receipt, claimed.sketch)]
     earlier = _opened(previous, before) if receipt.positions < WINDOW else None
     if previous is not None and earlier is not None:
-        windows.insert(0, rerun.window(previous, earlier))
+        windows.insert(0, rerun.window(previous, earlier.sketch))
     stats = spot_statistics(windows, exponents=profile.exponents)
-    return _decided(stats, profile, rule or rule_for(receipt.numerics))
+    decided = _decided(stats, profile, rule or rule_for(receipt.numerics))
+    if decided.outcome is Outcome.UPHELD and claimed.drawn is not None:
+        return _judged_tokens(decided, rerun.token_support(receipt, claimed.drawn))
+    return decided
 
 
 def _decided(stats: SpotStatistics, profile: CalibrationProfile, rule: Rule) -> Judgement:
@@ -147,6 +151,20 @@ def _decided(stats: SpotStatistics, profile: CalibrationProfile, rule: Rule) -> 
     )
 
 
+def _judged_tokens(decided: Judgement, support: TokenSupport | None) -> Judgement:
+    """The rows are honest; so must the tokens be that were drawn from them."""
+    if support is None:
+        return Judgement(outcome=Outcome.INCONCLUSIVE, reason=Reason.NO_PROFILE)
+    if support.is_supported:
+        return decided
+    return replace(
+        decided,
+        outcome=Outcome.REFUTED,
+        reason=Reason.TOKENS,
+        cusum_step_micro=CUSUM_STEP_MAX_MICRO,
+    )
+
+
 def _without_sketch(reason: Reason) -> Judgement:
     if reason is Reason.OPENING:
         return _refuted(reason)
@@ -157,12 +175,12 @@ def _refuted(reason: Reason) -> Judgement:
     return Judgement(outcome=Outcome.REFUTED, reason=reason, cusum_step_micro=CUSUM_STEP_MAX_MICRO)
 
 
-def _opened(receipt: Receipt | None, opening: SketchOpening | None) -> Sketch | None:
-    """The sketch of the window before; without it a short window is judged alone."""
+def _opened(receipt: Receipt | None, opening: SketchOpening | None) -> OpenedCommitment | None:
+    """What the window before committed to; without it a short window is judged alone."""
     if receipt is None or opening is None:
         return None
     try:
-        return verify_sketch(*opening, commitment=receipt.sketch, positions=receipt.positions)
+        return open_commitment(*opening, receipt=receipt)
     except OpeningError:
         return None
 

@@ -13,7 +13,7 @@ from creditledger.minting.handover import require_handover
 from creditledger.minting.sealed_evidence import SketchOpening, open_inputs, open_sketches
 from creditledger.records.job import PlanSpan
 from creditledger.records.parameters import Parameters
-from creditledger.records.receipt import Receipt
+from creditledger.records.receipt import Handover, Receipt
 from creditledger.records.verdict import Reason
 from creditledger.validation.evidence import EvidenceSource
 from creditledger.validation.logged_receipts import LoggedReceipt
@@ -69,15 +69,15 @@ class OpenedEvidence:
         fits = profile is not None and profile.digest == digest and profile.model == receipt.model
         return profile if fits else None
 
-    def has_handover(self, sender: PlanSpan, receiver: Receipt, *, keys: Sequence[bytes]) -> bool:
-        """Whether ``receiver`` can show that ``sender`` signed for the very inputs it worked on.
+    def handovers(self, sender: PlanSpan, receiver: Receipt, *, keys: Sequence[bytes]) -> list[Handover]:
+        """What ``receiver`` can show that ``sender`` signed for the very inputs it worked on.
 
         ``keys``: those that were the sender's since the job."""
         encoded = self._source.handover(receiver.input_root)
         if encoded is None:
-            return False
+            return []
         try:
-            require_handover(
+            shown = require_handover(
                 encoded,
                 ledger_id=self._ledger_id,
                 job=receiver.job,
@@ -88,8 +88,8 @@ class OpenedEvidence:
                 keys_of=lambda account: keys,
             )
         except (VerificationError, MalformedRecordError):
-            return False
-        return True
+            return []
+        return [shown]
 
     def _open_sketches(self, logged: LoggedReceipt, in_force: Parameters) -> Sequence[SketchOpening] | Reason:
         batch = logged.batch

@@ -4,12 +4,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from creditledger.activations.bf16 import Float32Array, from_bf16_bits
+from creditledger.activations.bf16 import Float32Array
+from creditledger.activations.commitment import DrawnTokens
 from creditledger.activations.delivered import verify_delivered
 from creditledger.activations.distance import CheckedWindow
-from creditledger.activations.runners.layer_runner import LayerRunner
+from creditledger.activations.row_format import is_in_format, row_format
+from creditledger.activations.runners.layer_runner import LayerRunner, TokenScorer
 from creditledger.activations.sealing import OpenedInputs
-from creditledger.activations.sketch import Sketch, SketchContext, sketch_seed
+from creditledger.activations.sketch import Sketch, SketchContext, real_rows, sketch_seed
+from creditledger.activations.token_check import TokenSupport, token_support
 from creditledger.errors import ActivationError, OpeningError
 from creditledger.records.receipt import Receipt
 
@@ -25,6 +28,7 @@ class SpanRerun:
         """``chain``: receipts of one job and span from window 0 on; ``inputs``: each one's, opened.
 
         The work is done here, for the longest prefix with inputs."""
+        self._runner = runner
         self.covered = 0
         """Positions that were re-executed, from 0."""
         rows = _committed_rows(chain, inputs, width=runner.model.shape.hidden)
@@ -44,6 +48,22 @@ class SpanRerun:
             reference=self._reference[where],
             yardstick=self._yardstick[where],
             inputs=self._inputs[where],
+            delivered=row_format(receipt.numerics.activations),
+        )
+
+    def token_support(self, receipt: Receipt, drawn: DrawnTokens) -> TokenSupport | None:
+        """How well ``drawn`` follows from the re-executed rows; None if they cannot be scored here."""
+        runner = self._runner
+        if receipt.layer_stop != runner.model.shape.layers or not isinstance(runner, TokenScorer):
+            return None
+        where = slice(receipt.window_start, receipt.window_start + receipt.positions)
+        return token_support(
+            drawn.tokens,
+            sampler=drawn.sampler,
+            first_position=receipt.window_start,
+            reference=self._reference[where],
+            yardstick=self._yardstick[where],
+            scores=runner.logits,
         )
 
     def _run(self, inputs: Float32Array, first: Receipt, runner: LayerRunner) -> None:
@@ -64,7 +84,7 @@ def _committed_rows(
     for receipt, opened in zip(chain, inputs, strict=True):
         if opened is None or not _is_committed(receipt, opened, width=width):
             break
-        rows.append(from_bf16_bits(opened.rows))
+        rows.append(real_rows(opened.rows))
     return rows
 
 
@@ -72,6 +92,8 @@ def _is_committed(receipt: Receipt, opened: OpenedInputs, *, width: int) -> bool
     if opened.rows.shape != (receipt.positions, width) or opened.first_position != receipt.window_start:
         return False
     try:
+        if not is_in_format(opened.rows, row_format(receipt.numerics.activations)):
+            return False
         verify_delivered(
             opened.rows,
             boundary_key=opened.boundary_key,
@@ -80,4 +102,4 @@ def _is_committed(receipt: Receipt, opened: OpenedInputs, *, width: int) -> bool
         )
     except (OpeningError, ActivationError):
         return False
-    return bool(np.isfinite(from_bf16_bits(opened.rows)).all())
+    return bool(np.isfinite(real_rows(opened.rows)).all())

@@ -3,7 +3,7 @@
 Source: specs/model.md §3.
 """
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -29,6 +29,15 @@ class LayerRunner(Protocol):
 
     def yardstick(self, inputs: Float32Array, *, layer_start: int, layer_stop: int) -> Float32Array:
         """The span's output by the canonical bf16 kernel: float32 ``(T, hidden)`` of bf16 values."""
+        ...
+
+
+@runtime_checkable
+class TokenScorer(Protocol):
+    """What a runner can do besides, if tokens are to be judged with it."""
+
+    def logits(self, hidden: Float32Array) -> Float32Array:
+        """Scores of each next token: ``(T, hidden)`` leaving the last layer to ``(T, vocab)``."""
         ...
 
 

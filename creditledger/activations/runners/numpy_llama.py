@@ -46,6 +46,10 @@ class NumpyLlama:
     def yardstick(self, inputs: Float32Array, *, layer_start: int, layer_stop: int) -> Float32Array:
         return self.run(inputs, layer_start=layer_start, layer_stop=layer_stop, numerics=YARDSTICK)
 
+    def logits(self, hidden: Float32Array) -> Float32Array:
+        """`LoadedModel.logits`: what tokens are judged by."""
+        return self._loaded.logits(hidden)
+
     def run(
         self,
         inputs: Float32Array,

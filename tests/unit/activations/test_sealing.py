@@ -207,12 +207,12 @@ def test_packed_inputs_cut_or_altered_are_refused() -> None:
 @pytest.mark.parametrize(
     ("rows", "key", "position"),
     [
-        (np.ones((3, 4), np.float32), b"k" * 32, 0),
+        (np.ones((3, 4), np.float64), b"k" * 32, 0),
         (np.ones((257, 4), np.uint16), b"k" * 32, 0),
         (np.ones((3, 4), np.uint16), b"k" * 31, 0),
         (np.ones((3, 4), np.uint16), b"k" * 32, 2**32 - 2),
     ],
-    ids=["float32", "257-rows", "key", "position"],
+    ids=["float64", "257-rows", "key", "position"],
 )
 def test_inputs_that_are_no_window_are_not_packed(rows: np.ndarray, key: bytes, position: int) -> None:
     with pytest.raises(ActivationError):

@@ -74,15 +74,6 @@ def test_a_receipt_commits_to_the_rows_and_their_sketch(pool: WorkingPool) -> No
     assert np.abs(sketch).max() > 0
 
 
-def test_tokens_name_their_sampler(pool: WorkingPool) -> None:
-    minter = pool.minter(0)
-    job = pool.order()
-    with open_session(pool, minter, job, sampler=fake_digest("sampler")) as session:
-        record(session, 0, 256)
-    (receipt,) = session.receipts
-    assert (receipt.output_kind, receipt.sampler) == (OutputKind.TOKENS, fake_digest("sampler"))
-
-
 def test_one_batch_holds_the_receipts_of_many_jobs(pool: WorkingPool) -> None:
     minter = pool.minter(0)
     for tag in range(3):

@@ -7,7 +7,7 @@ import pytest
 
 from creditledger.errors import ActivationError
 from creditledger.minting.failures import FailureCount
-from creditledger.minting.rows import DeviceRows, bf16_bits, own_rows
+from creditledger.minting.rows import DeviceRows, host_rows, own_rows
 from creditledger.minting.torch_hook import attach_hooks
 from fakes.tiny_llama import SHAPE
 from fakes.working_pool import WorkingPool
@@ -135,7 +135,7 @@ def test_rows_on_a_device_are_read_once_they_are_there() -> None:
     waited: list[int] = []
     event = SimpleNamespace(synchronize=lambda: waited.append(1))
     rows = stream(4)[0]
-    bits = bf16_bits(DeviceRows(rows, event))
+    bits = host_rows(DeviceRows(rows, event))
     assert waited == [1]
     assert (bits == rows.view(torch.int16).numpy().view("uint16")).all()
     assert len(DeviceRows(rows, event)) == 4
@@ -151,7 +151,7 @@ def test_rows_made_on_another_stream_are_whole() -> None:
         made = (source @ source).bfloat16()[:256].contiguous()
         owned = own_rows(made)
         made.zero_()
-    assert bf16_bits(owned).any()
+    assert host_rows(owned).any()
 
 
 def test_a_removed_hook_sees_nothing(pool: WorkingPool) -> None:

@@ -1,0 +1,1 @@
+"""Where nodes live: other people's servers, and what creditledger adds to them."""
