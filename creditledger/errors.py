@@ -50,6 +50,26 @@ class ConsistencyProofError(VerificationError):
     """Two tree heads are not proven to be of one history."""
 
 
+class ForkError(ConsistencyProofError):
+    """A log signed two histories, and ``evidence`` (specs/log.md §13) convinces anybody of it."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        evidence: bytes,
+        sizes: tuple[int, int],
+        file: str = "",
+        expected: str = "",
+        found: str = "",
+    ) -> None:
+        """``sizes``: of the two trees. ``file``: where the evidence was written, if it was."""
+        super().__init__(message, expected=expected, found=found)
+        self.evidence = evidence
+        self.sizes = sizes
+        self.file = file
+
+
 class OpeningError(VerificationError):
     """What was revealed is not what was committed to."""
 

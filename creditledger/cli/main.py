@@ -12,7 +12,7 @@ import click
 
 from creditledger import __version__
 from creditledger.cli.output import fail
-from creditledger.errors import CreditLedgerError, StorageError
+from creditledger.errors import CreditLedgerError, ForkError, StorageError
 
 VERBS: Final = {
     "demo": "demo",
@@ -124,6 +124,7 @@ def fail_with(error: CreditLedgerError, *, as_json: bool) -> int:
         str(error),
         expected=error.expected,
         found=error.found,
+        evidence=error.file if isinstance(error, ForkError) else "",
         exit_code=error.exit_code,
         as_json=as_json,
     )

@@ -14,14 +14,11 @@ from creditledger.cli.output import as_line, note, shown
 from creditledger.cli.published import (
     as_finding,
     default_seen_folder,
-    evidence_file,
-    fork_error,
     source_of,
     trusted,
 )
 from creditledger.errors import (
     BusyError,
-    ConsistencyProofError,
     CreditLedgerError,
     RoleError,
     VerificationError,
@@ -151,14 +148,11 @@ class _Watch:
         from creditledger.ledger.monitor import Monitor
         from creditledger.ledger.place import Place
         from creditledger.ledger.replica import Replica
-        from creditledger.transparency.checkpoint import parse_checkpoint_note
 
-        self._seen, self._evidence_path = LastSeen(folder), evidence_path
-        kept = self._seen.path(self._policy)
+        self._seen, self._evidence_path = LastSeen(folder, self._policy), evidence_path
+        kept = self._seen.path
         self._place = Place(kept.with_name(f"{kept.name}.monitor-{sha256(self._key).hexdigest()[:16]}"))
-        self._before = self._seen.note(self._policy)
-        seen = None if self._before is None else parse_checkpoint_note(self._before)
-        self._replica = Replica(self._source, self._policy, seen=seen)
+        self._replica = Replica(self._source, self._policy, memory=self._seen)
         first = self._place.index() if self._start is None else self._start
         self._monitor = Monitor(self._replica, self._source, key=self._key, start=first)
 
@@ -167,15 +161,14 @@ class _Watch:
         from creditledger.ledger.clock import system_clock
 
         now, start = system_clock(), self._monitor.next_index
-        with self._findings(now):
+        with self._findings():
             for event in self._monitor.turn(now):
                 yield _event(event, self._replica.ledger_id)
             checkpoint = self._accepted()
         self._require_own_ledger()
-        self._seen.keep(self._policy, self._replica.note)
         # After the last row: who is stopped in between is told again, never too little.
         self._place.keep(min(self._monitor.next_index, self._replica.size))
-        yield from self._promises(checkpoint, now)
+        yield from self._promises(checkpoint)
         yield {"event": "checkpoint", "size": checkpoint.size, "from": start}
 
     def _accepted(self) -> "Checkpoint":
@@ -184,22 +177,12 @@ class _Watch:
         return self._replica.checkpoint
 
     @contextmanager
-    def _findings(self, now_unix_ms: int) -> Iterator[None]:
+    def _findings(self) -> Iterator[None]:
         """What goes wrong in here is the log's fault, not that of a file the caller named."""
-        from creditledger.ledger.audit import audit_source
-
         try:
             yield
-        except ConsistencyProofError as error:
-            report = audit_source(
-                self._source, self._policy, now_unix_ms=now_unix_ms, seen=self._replica.note or self._before
-            )
-            if report.evidence is None:
-                raise
-            path = self._evidence_path or evidence_file(self._seen, self._policy, report)
-            raise fork_error(report, path) from error
         except CreditLedgerError as error:
-            raise as_finding(error) from error
+            raise as_finding(error, self._seen, self._evidence_path) from error
 
     def _require_own_ledger(self) -> None:
         if self._bound_to not in (None, self._replica.ledger_id):
@@ -209,14 +192,14 @@ class _Watch:
                 found=(self._bound_to or b"").hex(),
             )
 
-    def _promises(self, checkpoint: "Checkpoint", now_unix_ms: int) -> Iterator[Row]:
+    def _promises(self, checkpoint: "Checkpoint") -> Iterator[Row]:
         from creditledger.ledger.acknowledged import Standing, standing_of
         from creditledger.ledger.verified_tiles import VerifiedTiles
 
-        with self._findings(now_unix_ms):
+        with self._findings():
             tiles = VerifiedTiles(self._source, checkpoint)
         for promise in self._acknowledged():
-            with self._findings(now_unix_ms):
+            with self._findings():
                 standing = standing_of(promise, tiles, size=checkpoint.size)
             mark = (promise.index, promise.leaf_hash)
             if self._told.get(mark) is standing:

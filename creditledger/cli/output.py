@@ -63,9 +63,18 @@ def note(text: str) -> None:
 
 
 def fail(
-    name: str, message: str, *, exit_code: int, as_json: bool, expected: str = "", found: str = ""
+    name: str,
+    message: str,
+    *,
+    exit_code: int,
+    as_json: bool,
+    expected: str = "",
+    found: str = "",
+    evidence: str = "",
 ) -> int:
-    """Report an error: one line on stderr, or ``{error, expected, found, exit}`` on stdout."""
+    """Report an error: one line on stderr, or ``{error, message, expected, found, exit}`` on stdout.
+
+    ``evidence``: the file that convinces others of it, named in full where there is one."""
     if as_json:
         answer = {
             "error": name,
@@ -74,12 +83,13 @@ def fail(
             "found": _one_line(found),
             "exit": exit_code,
         }
-        click.echo(as_line(answer))
+        click.echo(as_line(answer | ({"evidence": evidence} if evidence else {})))
     else:
         details = [f"expected {expected}"] if expected else []
         details += [f"found {found}"] if found else []
         suffix = f" ({', '.join(details)})" if details else ""
-        click.echo(_one_line(f"creditledger: {message}{suffix}"), err=True)
+        place = f"; evidence: {_printable(evidence)}" if evidence else ""
+        click.echo(_one_line(f"creditledger: {message}{suffix}") + place, err=True)
     sys.stdout.flush()
     return exit_code
 

@@ -12,13 +12,13 @@ from creditledger.cli.output import emit, note
 from creditledger.errors import (
     BusyError,
     CreditLedgerError,
+    ForkError,
     IntegrityError,
     StorageError,
     VerificationError,
 )
 
 if TYPE_CHECKING:
-    from creditledger.ledger.audit import AuditReport
     from creditledger.ledger.last_seen import LastSeen
     from creditledger.ledger.source import LogSource
     from creditledger.transparency.trust_policy import TrustPolicy
@@ -48,15 +48,12 @@ def audit(
     from creditledger.ledger.last_seen import LastSeen
 
     policy = trusted(ledger, policy_path)
-    seen = LastSeen(seen_path or default_seen_folder())
-    before = seen.note(policy)
+    seen = LastSeen(seen_path or default_seen_folder(), policy)
     with source_of(ledger) as source:
-        report = audit_source(source, policy, now_unix_ms=system_clock(), seen=before)
-    if report.evidence is not None:
-        raise fork_error(report, evidence_path or evidence_file(seen, policy, report))
+        memory = _usable(seen, is_asked=seen_path is not None)
+        report = audit_source(source, policy, now_unix_ms=system_clock(), memory=memory)
     if report.error is not None:
-        raise as_finding(report.error)
-    _keep(seen, policy, report.note, is_asked=seen_path is not None)
+        raise as_finding(report.error, seen, evidence_path)
     emit(
         {
             "ok": True,
@@ -64,7 +61,7 @@ def audit(
             "checkpoint_size": report.checkpoint_size,
             "rounds": report.rounds,
             "certified_rounds": report.certified,
-            "seen_size": _size(before),
+            "seen_size": report.seen_size,
         },
         as_json=as_json,
     )
@@ -112,49 +109,49 @@ def default_seen_folder() -> Path:
     return (Path(base) if base else Path.home() / ".local" / "state") / "creditledger" / "seen"
 
 
-def _keep(seen: "LastSeen", policy: "TrustPolicy", checkpoint: bytes, *, is_asked: bool) -> None:
+def _usable(seen: "LastSeen", *, is_asked: bool) -> "LastSeen | None":
+    """The memory; None, with a warning, where none is kept, none can be, and nobody asked for one."""
     try:
-        seen.keep(policy, checkpoint)
+        with seen.locked():
+            return seen
     except StorageError as error:
-        if is_asked:
+        if is_asked or seen.path.exists():
             raise
-        note(f"warning: the checkpoint could not be kept, so the next audit will not miss a fork: {error}")
+        note(f"warning: the checkpoint cannot be kept, so the next audit will miss a fork: {error}")
+        return None
 
 
-def fork_error(report: "AuditReport", path: Path) -> VerificationError:
-    """Write the evidence that ``report`` carries; the error that names the file. Raises StorageError."""
-    from creditledger.ledger.directory import replace_file
+def as_finding(error: CreditLedgerError, seen: "LastSeen", evidence_path: Path | None) -> CreditLedgerError:
+    """Whatever an audit finds is a failed verification, also a record that the rules refuse.
 
-    if report.evidence is None or report.error is None:
-        raise IntegrityError("there is no evidence to write")
-    replace_file(path, report.evidence.encode())
-    return VerificationError(
-        f"the log signed two histories: the evidence is in {path}",
-        expected=report.error.expected,
-        found=report.error.found,
-    )
-
-
-def evidence_file(seen: "LastSeen", policy: "TrustPolicy", report: "AuditReport") -> Path:
-    """Where evidence goes unless somebody says otherwise: beside the last checkpoint seen."""
-    from creditledger.transparency.checkpoint import parse_checkpoint_note
-
-    if report.evidence is None:
-        raise IntegrityError("there is no evidence to write")
-    sizes = (parse_checkpoint_note(of).size for of in (report.evidence.first, report.evidence.second))
-    kept = seen.path(policy)
-    return kept.with_name(f"{kept.name}.fork-{'-'.join(map(str, sizes))}")
-
-
-def _size(checkpoint: bytes | None) -> int | None:
-    from creditledger.transparency.checkpoint import parse_checkpoint_note
-
-    return None if checkpoint is None else parse_checkpoint_note(checkpoint).size
-
-
-def as_finding(error: CreditLedgerError) -> CreditLedgerError:
-    """Whatever an audit finds is a failed verification, also a record that the rules refuse."""
-    if isinstance(error, VerificationError | IntegrityError | BusyError):
+    A fork's evidence is written to ``evidence_path``, by default beside the last checkpoint seen."""
+    if isinstance(error, ForkError):
+        return _with_evidence(error, evidence_path or evidence_file(seen, error))
+    if isinstance(error, VerificationError | IntegrityError | BusyError | StorageError):
         return error
     message = f"the log does not hold: {type(error).__name__}: {error}"
     return VerificationError(message, expected=error.expected, found=error.found)
+
+
+def evidence_file(seen: "LastSeen", error: ForkError) -> Path:
+    """Where evidence goes unless somebody says otherwise."""
+    return seen.path.with_name(f"{seen.path.name}.fork-{'-'.join(map(str, error.sizes))}")
+
+
+def _with_evidence(error: ForkError, path: Path) -> ForkError:
+    """The error with its evidence in a file; that it cannot be written does not hide the fork."""
+    from creditledger.ledger.directory import replace_file
+
+    said, file = str(error), str(path)
+    try:
+        replace_file(path, error.evidence)
+    except StorageError as failed:
+        said, file = f"{said}; the evidence could not be written: {failed}", ""
+    return ForkError(
+        said,
+        evidence=error.evidence,
+        sizes=error.sizes,
+        file=file,
+        expected=error.expected,
+        found=error.found,
+    )

@@ -179,15 +179,15 @@ class WriterLock:
 
     __slots__ = ("_descriptor",)
 
-    def __init__(self, path: Path) -> None:
-        """Raises BusyError if another writer has it."""
+    def __init__(self, path: Path, *, taken: str = "another writer has this ledger open") -> None:
+        """Raises BusyError, which says ``taken``, if another has it."""
         with disk_errors(path):
             self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             os.close(self._descriptor)
-            raise BusyError("another writer has this ledger open", found=str(path)[-100:]) from error
+            raise BusyError(taken, found=str(path)[-100:]) from error
 
     def close(self) -> None:
         """Let the next writer in; a second call does nothing."""

@@ -3,6 +3,7 @@
 Source: specs/ledger.md §7."""
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Final
 
 from creditledger.credits import reading
@@ -11,21 +12,22 @@ from creditledger.credits.pool import in_force
 from creditledger.credits.state import MemoryState, State, StateView
 from creditledger.errors import (
     BusyError,
-    ConsistencyProofError,
     CreditLedgerError,
     MalformedRecordError,
     PolicyError,
     SignatureError,
     VerificationError,
 )
+from creditledger.ledger.continuation import continued_tree
+from creditledger.ledger.last_seen import LastSeen
 from creditledger.ledger.source import LogSource
 from creditledger.ledger.stored_log import body_names, decode_bodies
 from creditledger.ledger.verified_tiles import VerifiedTiles
 from creditledger.records.entry import Entry
 from creditledger.records.parameters import Genesis
 from creditledger.records.record import Record
-from creditledger.transparency.checkpoint import Checkpoint
-from creditledger.transparency.merkle import EMPTY_ROOT, tree_root
+from creditledger.transparency.checkpoint import Checkpoint, parse_checkpoint_note
+from creditledger.transparency.merkle import tree_root
 from creditledger.transparency.tile import TILE_WIDTH
 from creditledger.transparency.trust_policy import TrustPolicy, VerifiedCheckpoint
 
@@ -43,18 +45,22 @@ class Replica:
         policy: TrustPolicy,
         *,
         state: StateView | None = None,
-        seen: Checkpoint | None = None,
+        memory: LastSeen | None = None,
         verifier: SignatureVerifier | None = None,
     ) -> None:
-        """``state``: an empty view to fold into; by default in memory. ``seen``: a checkpoint that was
-        accepted before, which the log must continue."""
+        """``state``: an empty view to fold into; by default in memory. ``memory``: the last checkpoint
+        seen, which the log must continue, and which it then becomes."""
         self._source = source
         self._policy = policy
         self._verifier = verifier or TransparencyVerifier()
+        self._memory = memory
+        self._kept: bytes | None = None
         self._ledger_id = b""
         self.state: StateView = MemoryState() if state is None else state
         """What the folded entries give, for `credits.reading`."""
-        self.checkpoint: Checkpoint | None = seen
+        self.seen: Checkpoint | None = None
+        """What ``memory`` held at the last look; None the first time."""
+        self.checkpoint: Checkpoint | None = None
         """The last checkpoint that was accepted; it may speak of more than was folded."""
         self.note = b""
         """Its note."""
@@ -73,10 +79,11 @@ class Replica:
     def follow(self, now_unix_ms: int, up_to: int | None = None) -> Checkpoint:
         """Read the newest checkpoint and fold up to its end, or up to ``up_to`` entries.
 
-        Checks, in this order: log signature and witness quorum, continuation of the last checkpoint,
-        every tile and entry against the root, times against the witnesses and ``now_unix_ms`` (plus
-        the pool's tolerance), bodies and rules as the fold does. Raises VerificationError,
-        RefusedError or MalformedRecordError, naming the entry."""
+        Checks, in this order: log signature and witness quorum, continuation of the last checkpoint
+        (which is then kept: what the log signed binds it, also where it breaks the rules), every tile and
+        entry against the root, times against the witnesses and ``now_unix_ms`` (plus the pool's
+        tolerance), bodies and rules as the fold does. Raises VerificationError (ForkError for a log that
+        signed two histories), RefusedError or MalformedRecordError, naming the entry."""
         for _ in self.steps(now_unix_ms, up_to):
             pass
         if self.checkpoint is None:
@@ -85,14 +92,9 @@ class Replica:
 
     def steps(self, now_unix_ms: int, up_to: int | None = None) -> Iterator[tuple[int, Entry]]:
         """As `follow`, handing out index and entry after each was folded."""
-        note = self._source.checkpoint()
-        verified = self._policy.verify_checkpoint(note, now_unix_ms=now_unix_ms)
-        checkpoint = verified.checkpoint
-        self._require_operator(verified)
-        tiles = VerifiedTiles(self._source, checkpoint)
-        self._require_continuation(tiles, checkpoint)
         before = self.checkpoint, self.note
-        self.checkpoint, self.note = checkpoint, note
+        verified, tiles = self._accept(now_unix_ms)
+        checkpoint = verified.checkpoint
         latest = min(
             now_unix_ms, _NO_LIMIT if verified.cosigned_unix_ms is None else verified.cosigned_unix_ms
         )
@@ -105,9 +107,38 @@ class Replica:
                 try:
                     self._require_operator(verified)
                 except SignatureError:
-                    self.checkpoint, self.note = before
+                    self._forget(*before)
                     raise
                 yield self.size - 1, entry
+
+    def _accept(self, now_unix_ms: int) -> tuple[VerifiedCheckpoint, VerifiedTiles]:
+        """The newest checkpoint, which is the last one seen from now on, and its tree."""
+        if self._memory is None:
+            return self._continued(now_unix_ms, None)
+        with self._memory.locked():
+            kept = self._memory.note()
+            self.seen = None if kept is None else parse_checkpoint_note(kept)
+            accepted = self._continued(now_unix_ms, kept)
+            self._memory.keep(self.note)
+        self._kept = kept
+        return accepted
+
+    def _continued(self, now_unix_ms: int, kept: bytes | None) -> tuple[VerifiedCheckpoint, VerifiedTiles]:
+        note = self._source.checkpoint()
+        verified = self._policy.verify_checkpoint(note, now_unix_ms=now_unix_ms)
+        self._require_operator(verified)
+        seen = [each for each in dict.fromkeys((kept, self.note)) if each]
+        tiles = continued_tree(self._source, self._policy, seen=seen, shown=note)
+        self.checkpoint, self.note = verified.checkpoint, note
+        return verified, tiles
+
+    def _forget(self, checkpoint: Checkpoint | None, note: bytes) -> None:
+        """Go back to what was accepted before: a retired key signed the rest, so it is nobody's word."""
+        refused, self.checkpoint, self.note = self.note, checkpoint, note
+        if self._memory is not None:
+            # Where another reader is at it, its own replay finds the same.
+            with suppress(BusyError):
+                self._memory.put_back(self._kept, instead_of=refused)
 
     def _fold(self, encoded: bytes, tiles: VerifiedTiles, latest_unix_ms: int) -> Entry:
         index = self.size
@@ -184,18 +215,4 @@ class Replica:
                 "the checkpoint is not signed by the operator's key for its size",
                 expected=keys[-1].hex(),
                 found=", ".join(sorted(key.hex() for key in verified.log_keys)),
-            )
-
-    def _require_continuation(self, tiles: VerifiedTiles, new: Checkpoint) -> None:
-        old = self.checkpoint or Checkpoint(origin=new.origin, size=0, root=EMPTY_ROOT)
-        if new.size < old.size:
-            raise ConsistencyProofError(
-                "the log has become shorter", expected=f"at least {old.size} entries", found=str(new.size)
-            )
-        root = tree_root(tiles.node, size=old.size)
-        if root != old.root:
-            raise ConsistencyProofError(
-                f"the log has another history up to entry {old.size}",
-                expected=old.root.hex(),
-                found=root.hex(),
             )

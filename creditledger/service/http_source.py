@@ -3,17 +3,18 @@
 Source: specs/ledger.md §7."""
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 import httpx2
 
-from creditledger.errors import BusyError, VerificationError
+from creditledger.errors import BusyError, MalformedRecordError, VerificationError
 from creditledger.ledger.publish import CHECKPOINT, body_path
 from creditledger.ledger.source import FILE_BYTES_MAX
 from creditledger.service.http_exchange import Deadline, require_base_url
+from creditledger.transparency.merkle import HASH_SIZE
 from creditledger.transparency.note import NOTE_SIZE_MAX
-from creditledger.transparency.tile import Tile
+from creditledger.transparency.tile import ENTRY_SIZE_MAX, Tile
 
 TIMEOUT_SECONDS: Final = 30.0
 _HEADERS: Final = {"accept-encoding": "gzip"}
@@ -35,6 +36,10 @@ class HttpSource:
 
         Raises MalformedRecordError."""
         self._url = require_base_url(url, what="log")
+        try:
+            httpx2.URL(self._url)
+        except httpx2.InvalidURL as error:
+            raise MalformedRecordError("not a log's URL", found=str(error)) from error
         self._timeout_s = timeout_s
         # One connection, so that a deadline knows which to end.
         self._client = client or httpx2.Client(limits=httpx2.Limits(max_connections=1))
@@ -44,16 +49,17 @@ class HttpSource:
         return self._get(CHECKPOINT, most=NOTE_SIZE_MAX)
 
     def tile(self, tile: Tile) -> bytes:
-        return self._get(tile.path)
+        each = 2 + ENTRY_SIZE_MAX if tile.level is None else HASH_SIZE
+        return self._get(tile.path, most=tile.width * each)
 
     def bodies(self, name: bytes) -> bytes:
-        return self._get(body_path(name))
+        return self._get(body_path(name), most=FILE_BYTES_MAX)
 
     def close(self) -> None:
         """Let go of the connections."""
         self._client.close()
 
-    def _get(self, path: str, *, most: int = FILE_BYTES_MAX) -> bytes:
+    def _get(self, path: str, *, most: int) -> bytes:
         with Deadline(self._timeout_s, self._stream) as deadline:
             try:
                 with self._client.stream(
@@ -95,11 +101,15 @@ class HttpSource:
         raise VerificationError("the log does not serve a file", expected=path, found=f"status {status}")
 
     def _bounded(self, response: httpx2.Response, path: str, most: int) -> bytes:
-        unpack = _unpacker(response.headers.get("content-encoding", ""), path)
+        encoding = response.headers.get("content-encoding", "")
+        if encoding not in ("", "identity", "gzip"):
+            raise VerificationError(
+                "a file of the log is packed in a way we did not ask for", expected="gzip", found=encoding
+            )
+        chunks = response.iter_raw()
         content = bytearray()
-        for chunk in response.iter_raw():
-            # One byte more than allowed is enough to know, however much a small file unpacks to.
-            content += unpack(chunk, most + 1 - len(content))
+        for piece in _unpacked(chunks, path, most=most) if encoding == "gzip" else chunks:
+            content += piece
             if len(content) > most:
                 raise VerificationError(
                     "a file of the log is too long", expected=f"{path} of at most {most} bytes"
@@ -107,20 +117,20 @@ class HttpSource:
         return bytes(content)
 
 
-def _unpacker(encoding: str, path: str) -> Callable[[bytes, int], bytes]:
-    """Takes a piece of the body and how many bytes it may give. Raises VerificationError."""
-    if encoding in ("", "identity"):
-        return lambda chunk, most: chunk[:most]
-    if encoding != "gzip":
-        raise VerificationError(
-            "a file of the log is packed in a way we did not ask for", expected="gzip", found=encoding
-        )
+def _unpacked(chunks: Iterable[bytes], path: str, *, most: int) -> Iterator[bytes]:
+    """What one gzip member holds, in pieces of at most ``most`` + 1 bytes. Raises VerificationError."""
     stream = zlib.decompressobj(wbits=31)
-
-    def unpack(chunk: bytes, most: int) -> bytes:
-        try:
-            return stream.decompress(chunk, most)
-        except zlib.error as error:
-            raise VerificationError("a file of the log cannot be unpacked", expected=path) from error
-
-    return unpack
+    try:
+        for chunk in chunks:
+            rest = chunk
+            while rest and not stream.eof:
+                yield stream.decompress(rest, most + 1)
+                rest = stream.unconsumed_tail
+            if rest or stream.unused_data:
+                raise zlib.error("bytes after its end")
+        if not stream.eof:
+            raise zlib.error("it is cut off")
+    except zlib.error as error:
+        raise VerificationError(
+            "a file of the log cannot be unpacked", expected=path, found=str(error)
+        ) from error

@@ -3,7 +3,6 @@
 Source: specs/log.md §13."""
 
 import base64
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -11,7 +10,6 @@ from creditledger.errors import (
     ConsistencyProofError,
     MalformedBundleError,
     MalformedRecordError,
-    SignatureError,
     VerificationError,
 )
 from creditledger.transparency.checkpoint import (
@@ -20,7 +18,6 @@ from creditledger.transparency.checkpoint import (
     parse_checkpoint_note,
     parse_decimal,
 )
-from creditledger.transparency.cosignature import note_verifier
 from creditledger.transparency.merkle import (
     HASH_SIZE,
     NodeReader,
@@ -28,7 +25,14 @@ from creditledger.transparency.merkle import (
     tree_root,
     verify_consistency,
 )
-from creditledger.transparency.note import NOTE_SIZE_MAX, decode_base64, open_note
+from creditledger.transparency.note import (
+    NOTE_SIZE_MAX,
+    Ed25519NoteVerifier,
+    Note,
+    decode_base64,
+    open_note,
+    parse_note,
+)
 from creditledger.transparency.trust_policy import TrustPolicy
 
 PROOF_HASHES_MAX: Final = 63
@@ -41,7 +45,7 @@ class ForkEvidence:
     """What an evidence file says, nothing of it verified. Source: specs/log.md §13."""
 
     first: bytes
-    """The signed note of the smaller tree, or of either if both are of one size."""
+    """The note of the smaller tree, or of either if both are of one size; signed by its log alone."""
     second: bytes
     """The signed note of the other."""
     prefix: bytes
@@ -89,28 +93,38 @@ def parse_fork(encoded: bytes) -> ForkEvidence:
     )
 
 
-def make_fork(seen: bytes, shown: bytes, read: NodeReader) -> ForkEvidence:
-    """Evidence that ``shown`` contradicts ``seen``, two notes of one log, the first not the larger.
+def make_fork(
+    first: bytes, second: bytes, policy: TrustPolicy, read: NodeReader | None = None
+) -> ForkEvidence:
+    """Evidence from two notes of one log, the first not of the larger tree, verified before it is given.
 
-    ``read``: nodes of the tree that ``shown`` names. Raises ConsistencyProofError if they agree."""
-    old, new = parse_checkpoint_note(seen), parse_checkpoint_note(shown)
-    if not 1 <= old.size <= new.size:
+    ``read``: nodes of the tree that ``second`` names; not needed for equal sizes. Raises as
+    `verify_fork`, ConsistencyProofError if the two agree, MalformedRecordError for what is no note."""
+    one, other = parse_checkpoint_note(first), parse_checkpoint_note(second)
+    if not 1 <= one.size <= other.size or (read is None and one.size < other.size):
         raise ConsistencyProofError(
-            "no tree to compare with", expected=f"1 to {new.size} entries", found=str(old.size)
+            "no tree to compare with", expected=f"1 to {other.size} entries", found=str(one.size)
         )
-    prefix = tree_root(read, size=old.size)
-    if prefix == old.root:
+    prefix = other.root if read is None else tree_root(read, size=one.size)
+    if prefix == one.root:
         raise ConsistencyProofError("the checkpoints are of one history", expected="two histories")
-    proof = tuple(prove_consistency(read, first=old.size, second=new.size))
-    return ForkEvidence(first=seen, second=shown, prefix=prefix, proof=proof)
+    proof = () if read is None else prove_consistency(read, first=one.size, second=other.size)
+    evidence = ForkEvidence(
+        first=_by_its_log(first, policy),
+        second=_by_its_log(second, policy),
+        prefix=prefix,
+        proof=tuple(proof),
+    )
+    verify_fork(evidence.encode(), policy)
+    return evidence
 
 
 def verify_fork(encoded: bytes, policy: TrustPolicy) -> Fork:
     """Check that a log of ``policy`` signed two checkpoints that no one tree can have.
 
-    Witnesses are not asked for: the log's own two signatures convict it. Opens no file and no socket.
-    Raises VerificationError: MalformedBundleError for bytes that are no evidence, SignatureError,
-    ConsistencyProofError. Source: specs/log.md §13."""
+    Witnesses are not asked for: the log's own two signatures convict it, each by a key that signs for
+    that size. Opens no file and no socket. Raises VerificationError: MalformedBundleError for bytes that
+    are no evidence, SignatureError, ConsistencyProofError. Source: specs/log.md §13."""
     try:
         evidence = parse_fork(encoded)
         first, second = (_signed(note, policy) for note in (evidence.first, evidence.second))
@@ -131,20 +145,25 @@ def verify_fork(encoded: bytes, policy: TrustPolicy) -> Fork:
 
 
 def _signed(note: bytes, policy: TrustPolicy) -> Checkpoint:
-    text, signatures = open_note(note, [note_verifier(vkey) for vkey in policy.vkeys])
-    checkpoint = parse_checkpoint(text)
-    logs = {log.vkey for log in policy.logs if log.vkey.name == checkpoint.origin}
-    if logs.isdisjoint(signature.vkey for signature in signatures):
-        raise SignatureError(
-            "checkpoint is not signed by a log of the policy under its own origin",
-            expected=_names(log.vkey.name for log in policy.logs),
-            found=checkpoint.origin,
-        )
-    return checkpoint
+    """What a note of the file says, every line of which is by its log and verifies."""
+    if _by_its_log(note, policy) != note:
+        # A line that nobody checks could be any other, and the file would still convict.
+        raise _malformed("notes with the log's own lines alone, sorted", "another line or order")
+    text, _ = open_note(note, [Ed25519NoteVerifier(log.vkey) for log in policy.logs])
+    return parse_checkpoint(text)
 
 
-def _names(names: Iterable[str]) -> str:
-    return ", ".join(sorted(set(names)))
+def _by_its_log(note: bytes, policy: TrustPolicy) -> bytes:
+    """The note with the lines that count for the log of its origin, sorted. None verified yet.
+
+    Raises MalformedRecordError, SignatureError where there is no such line."""
+    parsed = parse_note(note)
+    named = {(line.name, line.key_id) for line in parsed.signatures}
+    given = {log.vkey for log in policy.logs if (log.vkey.name, log.vkey.key_id) in named}
+    logs = policy.logs_that_signed(parse_checkpoint(parsed.text), given)
+    counting = {(log.vkey.name, log.vkey.key_id) for log in logs}
+    lines = {line for line in parsed.signatures if (line.name, line.key_id) in counting}
+    return Note(text=parsed.text, signatures=tuple(sorted(lines, key=lambda line: line.line))).encode()
 
 
 def _after(word: bytes, line: bytes) -> bytes:

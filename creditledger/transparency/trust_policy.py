@@ -3,7 +3,7 @@
 Source: specs/log.md §10."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
@@ -146,7 +146,7 @@ class TrustPolicy:
         line by one key are a MalformedBundleError. Source: specs/log.md §10."""
         checkpoint, signatures = self._open(note, only_known)
         signed_by = {signature.vkey for signature in signatures}
-        logs = self._logs_that_signed(checkpoint, signed_by)
+        logs = self.logs_that_signed(checkpoint, signed_by)
         if checkpoint.size == 0 and checkpoint.root != EMPTY_ROOT:
             raise PolicyError(
                 "empty log has a root of its own",
@@ -169,8 +169,10 @@ class TrustPolicy:
         keys = frozenset(log.vkey.public_key for log in logs)
         return VerifiedCheckpoint(checkpoint=checkpoint, cosigned_unix_ms=cosigned, log_keys=keys)
 
-    def _logs_that_signed(self, checkpoint: Checkpoint, signed_by: set[VerifierKey]) -> list[PolicyLog]:
-        """Those whose signature counts: under their own origin, at a size that their range covers."""
+    def logs_that_signed(self, checkpoint: Checkpoint, signed_by: Set[VerifierKey]) -> list[PolicyLog]:
+        """Those whose signature counts: under their own origin, at a size that their range covers.
+
+        ``signed_by``: whose signatures verify. Raises SignatureError if there is none."""
         signed = [log for log in self.logs if log.vkey in signed_by and log.vkey.name == checkpoint.origin]
         if not signed:
             raise SignatureError(

@@ -23,6 +23,7 @@ from creditledger.ledger.audit import audit, audit_source
 from creditledger.ledger.founding import create
 from creditledger.ledger.fsck import check
 from creditledger.ledger.head import HeadFile, log_key
+from creditledger.ledger.last_seen import LastSeen
 from creditledger.ledger.ledger import Ledger
 from creditledger.ledger.lmdb_store import LmdbStore
 from creditledger.ledger.operator_keys import NEXT_OPERATOR_KEY, signed_rotation
@@ -161,6 +162,28 @@ def test_a_thief_of_the_old_key_shows_no_fork_to_a_reader_without_witnesses(
     (tmp_path / "public" / "checkpoint").write_bytes(true_note)
     for replica in (ahead, behind):
         assert replica.follow(NOW).size == replica.size == ledger.size
+
+
+@pytest.mark.parametrize("has_seen", [False, True])
+def test_what_a_retired_key_signed_is_not_remembered(ledger: Ledger, tmp_path: Path, has_seen: bool) -> None:
+    """L14: else the thief of an old key could make a reader refuse the log itself ever after."""
+    any_key = unwatched(ledger.policy())
+    both = replace(any_key, logs=(*any_key.logs, PolicyLog(vkey=log_key(ORIGIN, NEW.public_key))))
+    source, memory = DirectorySource(ledger.directory.public), LastSeen(tmp_path / "seen", both)
+    if has_seen:
+        assert audit_source(source, both, now_unix_ms=NOW, memory=memory).ok
+    before = memory.note()
+    rotate(ledger)
+    ledger.append(registration(ledger.id, "mallory"))
+    ledger.publish()
+    true_note = ledger.checkpoint()
+    (ledger.directory.public / "checkpoint").write_bytes(checkpoint_by(ledger, OLD))
+    report = audit_source(source, both, now_unix_ms=NOW, memory=memory)
+    assert "operator's key" in report.problem
+    assert memory.note() == before
+    (ledger.directory.public / "checkpoint").write_bytes(true_note)
+    assert audit_source(source, both, now_unix_ms=NOW, memory=memory).ok
+    assert memory.note() == true_note
 
 
 def test_a_new_key_does_not_sign_for_sizes_before_it(ledger: Ledger, tmp_path: Path) -> None:

@@ -116,6 +116,7 @@ def test_gzip_is_understood(ledger: Ledger, lying: Callable[[str, Respond], str]
         (body(b"", length=0), (VerificationError, MalformedRecordError)),
         (body(b"\xff" * 8_192), (VerificationError, MalformedRecordError)),
         (body(b"not gzip", Content_Encoding="gzip"), VerificationError),
+        (body(gzip.compress(b"x" * 9_000)[:-4], Content_Encoding="gzip"), VerificationError),
         (body(b"", Content_Encoding="br"), VerificationError),
     ],
 )
@@ -141,6 +142,56 @@ def test_a_small_answer_that_unpacks_to_a_large_one_is_cut_off(lying: Callable[[
     source = HttpSource(lying("/tile/entries/000", body(bomb, Content_Encoding="gzip")))
     with pytest.raises(VerificationError, match="too long"):
         source.tile(Tile(level=None, index=0))
+
+
+WHOLE = bytes(3 * 32)
+
+
+@pytest.mark.parametrize(
+    ("packed", "is_read"),
+    [
+        (gzip.compress(WHOLE), True),
+        (gzip.compress(WHOLE)[:-1], False),
+        (gzip.compress(WHOLE)[:12], False),
+        (b"", False),
+        (gzip.compress(WHOLE) + b"x", False),
+        (gzip.compress(WHOLE[:32]) + gzip.compress(WHOLE[32:]), False),
+    ],
+    ids=["whole", "a byte short", "cut off", "nothing", "a tail", "two members"],
+)
+def test_gzip_is_one_member_and_nothing_else(
+    lying: Callable[[str, Respond], str], packed: bytes, is_read: bool
+) -> None:
+    tile = Tile(level=0, index=1, width=3)
+    source = HttpSource(lying("/tile/0/001.p/3", body(packed, Content_Encoding="gzip")))
+    if is_read:
+        assert source.tile(tile) == WHOLE
+        return
+    with pytest.raises(VerificationError, match="cannot be unpacked"):
+        source.tile(tile)
+
+
+@pytest.mark.parametrize("packing", ["", "gzip"])
+@pytest.mark.parametrize(
+    ("tile", "most"),
+    [
+        (Tile(level=0, index=0), 8_192),
+        (Tile(level=0, index=1, width=3), 96),
+        (Tile(level=None, index=1, width=2), 2 * 65_537),
+    ],
+    ids=lambda value: value.path if isinstance(value, Tile) else str(value),
+)
+def test_a_tile_is_as_long_as_its_width_allows(
+    lying: Callable[[str, Respond], str], tile: Tile, most: int, packing: str
+) -> None:
+    for size in (most, most + 1):
+        content = gzip.compress(bytes(size)) if packing else bytes(size)
+        source = HttpSource(lying(f"/{tile.path}", body(content, Content_Encoding=packing or "identity")))
+        if size == most:
+            assert len(source.tile(tile)) == most
+        else:
+            with pytest.raises(VerificationError, match="too long"):
+                source.tile(tile)
 
 
 def test_an_endless_answer_is_cut_off(lying: Callable[[str, Respond], str]) -> None:

@@ -15,6 +15,7 @@ from creditledger.errors import (
     VerificationError,
 )
 from creditledger.transparency.checkpoint import Checkpoint, sign_checkpoint
+from creditledger.transparency.cosignature import CosignatureSigner
 from creditledger.transparency.fork import FORK_SIZE_MAX, ForkEvidence, make_fork, parse_fork, verify_fork
 from creditledger.transparency.keys import Ed25519Signer
 from creditledger.transparency.merkle import (
@@ -24,8 +25,8 @@ from creditledger.transparency.merkle import (
     prove_consistency,
     tree_root,
 )
-from creditledger.transparency.note import Ed25519NoteSigner
-from creditledger.transparency.quorum import NO_QUORUM, PolicyLog
+from creditledger.transparency.note import Ed25519NoteSigner, Note, add_signatures, parse_note
+from creditledger.transparency.quorum import NO_QUORUM, KeyRange, PolicyLog, PolicyWitness
 from creditledger.transparency.trust_policy import TrustPolicy
 
 ORIGIN = "example.org/forked"
@@ -55,7 +56,7 @@ class Tree:
 
 OLD = Tree("a", "b", "c")
 NEW = Tree("a", "x", "c", "d", "e")
-EVIDENCE = make_fork(OLD.note(), NEW.note(), NEW.read)
+EVIDENCE = make_fork(OLD.note(), NEW.note(), POLICY, NEW.read)
 
 
 def test_two_histories_convict_the_log() -> None:
@@ -66,7 +67,7 @@ def test_two_histories_convict_the_log() -> None:
 
 def test_two_trees_of_one_size_need_no_proof() -> None:
     other = Tree("a", "b", "y")
-    evidence = make_fork(OLD.note(), other.note(), other.read)
+    evidence = make_fork(OLD.note(), other.note(), POLICY, other.read)
     assert evidence.proof == ()
     assert verify_fork(evidence.encode(), POLICY).second.size == 3
 
@@ -74,11 +75,11 @@ def test_two_trees_of_one_size_need_no_proof() -> None:
 def test_one_history_gives_no_evidence() -> None:
     grown = Tree("a", "b", "c", "d")
     with pytest.raises(ConsistencyProofError, match="one history"):
-        make_fork(OLD.note(), grown.note(), grown.read)
+        make_fork(OLD.note(), grown.note(), POLICY, grown.read)
     with pytest.raises(ConsistencyProofError):
-        make_fork(NEW.note(), OLD.note(), OLD.read)
+        make_fork(NEW.note(), OLD.note(), POLICY, OLD.read)
     with pytest.raises(ConsistencyProofError):
-        make_fork(OLD.note(0), NEW.note(), NEW.read)
+        make_fork(OLD.note(0), NEW.note(), POLICY, NEW.read)
 
 
 @given(st.integers(1, 40), st.integers(0, 40), st.data())
@@ -136,6 +137,83 @@ def test_no_flipped_bit_is_believed() -> None:
             verify_fork(bytes(damaged), POLICY)
 
 
+NEXT = Ed25519NoteSigner(ORIGIN, Ed25519Signer(b"\x04" * 32))
+WITNESS = CosignatureSigner("example.org/witness", Ed25519Signer(b"\x05" * 32))
+ROTATED = TrustPolicy(
+    logs=(
+        PolicyLog(vkey=LOG.vkey, range=KeyRange(first_size=0, until_size=4)),
+        PolicyLog(vkey=NEXT.vkey, range=KeyRange(first_size=4, until_size=0)),
+    ),
+    quorum=NO_QUORUM,
+)
+"""A policy that knows of a rotation at size 4."""
+
+
+def signed_by_all(tree: Tree) -> bytes:
+    """With lines of a witness, of a log that nobody knows, and of both keys of the log."""
+    root = tree_root(tree.read, size=tree.size)
+    checkpoint = Checkpoint(origin=ORIGIN, size=tree.size, root=root)
+    stranger = Ed25519NoteSigner("example.org/stranger", Ed25519Signer(b"\x06" * 32))
+    note = sign_checkpoint(checkpoint, [stranger, LOG, NEXT, OTHER])
+    return add_signatures(note, [WITNESS.cosign(checkpoint.text, timestamp=1).line])
+
+
+@pytest.mark.parametrize("policy", [POLICY, ROTATED.for_any_size(), ROTATED])
+def test_no_bit_of_a_note_with_more_lines_may_be_another(policy: TrustPolicy) -> None:
+    """Lines that no reader checks are left out, and refused where somebody puts them in."""
+    witnessed = replace(policy, witnesses=(PolicyWitness(name="w", vkey=WITNESS.vkey),))
+    full = signed_by_all(OLD), signed_by_all(NEW)
+    evidence = make_fork(*full, witnessed, NEW.read)
+    encoded = evidence.encode()
+    assert verify_fork(encoded, policy).second.size == 5
+    for bit in range(8 * len(encoded)):
+        damaged = bytearray(encoded)
+        damaged[bit // 8] ^= 1 << bit % 8
+        with pytest.raises(VerificationError):
+            verify_fork(bytes(damaged), policy)
+    for first, second in ((full[0], evidence.second), (evidence.first, full[1])):
+        with pytest.raises(MalformedBundleError):
+            verify_fork(replace(evidence, first=first, second=second).encode(), witnessed)
+
+
+def test_lines_stand_in_one_order() -> None:
+    policy = ROTATED.for_any_size()
+    evidence = make_fork(signed_by_all(OLD), signed_by_all(NEW), policy, NEW.read)
+    note = parse_note(evidence.first)
+    assert len(note.signatures) == 2
+    swapped = Note(text=note.text, signatures=note.signatures[::-1]).encode()
+    with pytest.raises(MalformedBundleError):
+        verify_fork(replace(evidence, first=swapped).encode(), policy)
+
+
+def test_two_keys_of_one_log_convict_it_each_for_its_sizes() -> None:
+    """L14: a retired key says nothing of the sizes after it, and the next nothing of those before."""
+    crossed = make_fork(OLD.note(), NEW.note(signer=NEXT), ROTATED, NEW.read)
+    assert verify_fork(crossed.encode(), ROTATED).second.size == 5
+    late = make_fork(OLD.note(), NEW.note(), ROTATED.for_any_size(), NEW.read)
+    early = make_fork(OLD.note(signer=NEXT), NEW.note(signer=NEXT), ROTATED.for_any_size(), NEW.read)
+    for evidence in (late, early):
+        with pytest.raises(SignatureError, match="does not sign for this size"):
+            verify_fork(evidence.encode(), ROTATED)
+    with pytest.raises(SignatureError, match="does not sign for this size"):
+        make_fork(OLD.note(), NEW.note(), ROTATED, NEW.read)
+
+
+def test_notes_of_one_size_are_evidence_without_a_tree() -> None:
+    other = Tree("a", "b", "y")
+    assert make_fork(OLD.note(), other.note(), POLICY) == make_fork(
+        OLD.note(), other.note(), POLICY, other.read
+    )
+    with pytest.raises(ConsistencyProofError):
+        make_fork(OLD.note(), NEW.note(), POLICY)
+
+
+def test_nothing_is_made_that_would_not_convince() -> None:
+    spoilt = NEW.note()[:-8] + b"AAAAAA=\n"
+    with pytest.raises(SignatureError):
+        make_fork(OLD.note(), spoilt, POLICY, NEW.read)
+
+
 @pytest.mark.parametrize(
     "encoded",
     [
@@ -167,4 +245,4 @@ def test_what_is_read_is_written_back(tail: bytes) -> None:
 
 def test_a_reader_may_read_nodes_from_anywhere() -> None:
     reader: NodeReader = NEW.read
-    assert make_fork(OLD.note(2), NEW.note(4), reader).prefix == tree_root(reader, size=2)
+    assert make_fork(OLD.note(2), NEW.note(4), POLICY, reader).prefix == tree_root(reader, size=2)
