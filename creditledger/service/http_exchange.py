@@ -4,10 +4,15 @@ import contextlib
 import socket
 import threading
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 from urllib.parse import urlsplit
 
+import httpx2
+
 from creditledger.errors import MalformedRecordError
+
+_PATH_SIZE_MAX: Final = 256
+"""No path that is appended to a base URL is longer."""
 
 
 class Deadline:
@@ -49,7 +54,8 @@ def require_base_url(url: str, *, what: str) -> str:
     try:
         parts = urlsplit(url)
         is_usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
+        httpx2.URL(f"{url}/{'x' * _PATH_SIZE_MAX}")  # the client's own grammar is narrower
+    except (ValueError, httpx2.InvalidURL):
         is_usable = False
     if not is_usable or not url.isascii() or not url.isprintable() or set(url) & set(" ?#@\\"):
         raise MalformedRecordError(

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import httpx2
 
-from creditledger.errors import BusyError, MalformedRecordError, VerificationError
+from creditledger.errors import BusyError, VerificationError
 from creditledger.ledger.publish import CHECKPOINT, body_path
 from creditledger.ledger.source import FILE_BYTES_MAX
 from creditledger.service.http_exchange import Deadline, require_base_url
@@ -36,10 +36,6 @@ class HttpSource:
 
         Raises MalformedRecordError."""
         self._url = require_base_url(url, what="log")
-        try:
-            httpx2.URL(self._url)
-        except httpx2.InvalidURL as error:
-            raise MalformedRecordError("not a log's URL", found=str(error)) from error
         self._timeout_s = timeout_s
         # One connection, so that a deadline knows which to end.
         self._client = client or httpx2.Client(limits=httpx2.Limits(max_connections=1))

@@ -237,7 +237,20 @@ def test_nobody_there_is_busy() -> None:
         HttpSource("http://127.0.0.1:1").checkpoint()
 
 
-@pytest.mark.parametrize("url", ["ftp://log.example", "http://", "http://a b/", "https://log.example/?x", ""])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "ftp://log.example",
+        "http://",
+        "http://a b/",
+        "https://log.example/?x",
+        "http://999.1.1.1",
+        "http://log.example/" + "a" * 65_400,
+    ],
+    ids=lambda url: url[:30],
+)
 def test_what_is_no_url_of_a_log_is_refused(url: str) -> None:
-    with pytest.raises(MalformedRecordError):
+    """Also what only the HTTP client finds wrong, before anything is asked."""
+    with pytest.raises(MalformedRecordError, match="not a log's URL"):
         HttpSource(url)
