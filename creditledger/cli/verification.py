@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from creditledger.cli.options import INPUT_FILE, json_option, read_input, read_start
+from creditledger.cli.options import INPUT_FILE, hex_id, json_option, read_input, read_start
 from creditledger.cli.output import emit
 from creditledger.errors import MalformedBundleError, MalformedRecordError
 
@@ -31,6 +31,13 @@ ENTRY_BYTES_MAX = 65_535
     show_default=True,
 )
 @click.option("--entry", "entry_path", type=INPUT_FILE, help="For a tlog-proof: the entry it speaks of.")
+@click.option(
+    "--leaf-hash",
+    "leaf",
+    metavar="HEX",
+    callback=hex_id(32),
+    help="Or that entry's leaf hash, 64 hex digits.",
+)
 @click.option("--model", "model_path", type=click.Path(path_type=Path), help="For evidence bundles only.")
 @json_option
 def verify(
@@ -39,6 +46,7 @@ def verify(
     now_unix_ms: int | None,
     require: "Requirement",
     entry_path: Path | None,
+    leaf: bytes | None,
     model_path: Path | None,
     as_json: bool,
 ) -> None:
@@ -56,12 +64,16 @@ def verify(
     longest = max(BUNDLE_BYTES_MAX, fork.FORK_SIZE_MAX, tlog_proof.TLOG_PROOF_SIZE_MAX)
     encoded = read_start(bundle_path, most=longest + 1)
     now = system_clock() if now_unix_ms is None else now_unix_ms
-    is_proof = encoded.startswith(tlog_proof.HEADER)
-    if is_proof != (entry_path is not None):
-        raise click.UsageError("--entry names the entry that a tlog-proof speaks of, and goes with one")
-    if entry_path is not None:
-        answer = _entry(encoded, read_input(entry_path, most=ENTRY_BYTES_MAX), policy, now)
-    elif encoded.startswith(fork.HEADER):
+    is_proof, is_fork = encoded.startswith(tlog_proof.HEADER), encoded.startswith(fork.HEADER)
+    if is_proof != (entry_path is not None or leaf is not None):
+        raise click.UsageError(
+            "--entry or --leaf-hash say which entry a tlog-proof speaks of, and go with one"
+        )
+    if require != "logged" and (is_proof or is_fork):
+        raise click.UsageError("--require speaks of bundles: this file proves what it proves")
+    if is_proof:
+        answer = _entry(encoded, _leaf(entry_path, leaf), policy, now)
+    elif is_fork:
         answer = _fork(encoded, policy)
     else:
         answer = _bundle(encoded[: BUNDLE_BYTES_MAX + 1], policy, require, now)
@@ -83,15 +95,26 @@ def _bundle(
     return _verified(verified, policy.ledger_id)
 
 
-def _entry(encoded: bytes, entry: bytes, policy: "TrustPolicy", now_unix_ms: int) -> dict[str, Any]:
-    from creditledger.transparency.tlog_proof import verify_tlog_proof
+def _leaf(entry_path: Path | None, leaf: bytes | None) -> bytes:
+    from creditledger.transparency.merkle import leaf_hash
 
-    logged = verify_tlog_proof(encoded, entry=entry, policy=policy, now_unix_ms=now_unix_ms)
+    if entry_path is None and leaf is not None:
+        return leaf
+    if entry_path is None or leaf is not None:
+        raise click.UsageError("say --entry or --leaf-hash")
+    return leaf_hash(read_input(entry_path, most=ENTRY_BYTES_MAX))
+
+
+def _entry(encoded: bytes, leaf: bytes, policy: "TrustPolicy", now_unix_ms: int) -> dict[str, Any]:
+    from creditledger.transparency.tlog_proof import verify_logged_leaf
+
+    logged = verify_logged_leaf(encoded, leaf=leaf, policy=policy, now_unix_ms=now_unix_ms)
     return {
         "ok": True,
         "subject": "entry",
         "work": "unchecked",
         "index": logged.index,
+        "leaf_hash": leaf,
         "size": logged.checkpoint.size,
         "time_unix_ms": logged.cosigned_unix_ms,
     }

@@ -98,9 +98,18 @@ def verify_tlog_proof(
 ) -> LoggedEntry:
     """Check that ``entry`` is in a tree that ``policy`` accepts. Opens no file and no socket.
 
-    ``entry`` is the reader's own bytes: its leaf is never taken from the proof, and the extra is not
-    looked at. Raises VerificationError: MalformedBundleError for bytes that are no proof,
-    SignatureError, PolicyError (quorum, age), InclusionProofError. Source: specs/log.md §11."""
+    ``entry`` is the reader's own bytes. Raises as `verify_logged_leaf`."""
+    return verify_logged_leaf(encoded, leaf=leaf_hash(entry), policy=policy, now_unix_ms=now_unix_ms)
+
+
+def verify_logged_leaf(
+    encoded: bytes, *, leaf: bytes, policy: TrustPolicy, now_unix_ms: int | None = None
+) -> LoggedEntry:
+    """As `verify_tlog_proof`, for the entry with the leaf hash ``leaf`` (32 bytes).
+
+    It is the reader's own: never taken from the proof, whose extra is not looked at. Raises
+    VerificationError: MalformedBundleError for bytes that are no proof, SignatureError, PolicyError
+    (quorum, age), InclusionProofError. Source: specs/log.md §11."""
     try:
         proof = parse_tlog_proof(encoded)
         verified = policy.verify_checkpoint(proof.checkpoint, now_unix_ms=now_unix_ms)
@@ -108,7 +117,7 @@ def verify_tlog_proof(
         raise MalformedBundleError(str(error), expected=error.expected, found=error.found) from error
     checkpoint = verified.checkpoint
     verify_inclusion(
-        leaf=leaf_hash(entry),
+        leaf=leaf,
         index=proof.index,
         size=checkpoint.size,
         proof=proof.hashes,

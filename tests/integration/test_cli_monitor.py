@@ -101,7 +101,7 @@ def test_a_monitor_reports_a_fork_as_an_audit_does(stage: Stage, tmp_path: Path)
     lines_of("monitor", first, *key)
     (said,) = lines_of("monitor", second, *key, code=1)
     (evidence,) = (tmp_path / "seen").glob("*.fork-*")
-    assert "two histories" in said["message"]
+    assert (said["error"], said["evidence"]) == ("ForkError", str(evidence))
     assert ask("verify", evidence, "--policy", first / "policy")["ok"]
 
 
