@@ -350,6 +350,16 @@ REFUSED: dict[str, tuple[Arguments, int, str]] = {
     "checkpoint: no ledger": (lambda p: ["checkpoint", p / "nowhere"], 2, "UsageError"),
     "checkpoint: unwritable": (lambda p: ["checkpoint", p / "stuck"], 5, "StorageError"),
     "audit: no ledger": (lambda p: ["audit", p / "plan"], 2, "UsageError"),
+    "monitor: once and every": (
+        lambda p: ["monitor", p.pool, "--key", p.stage / "gpu.key", "--once", "--every", "1"],
+        2,
+        "UsageError",
+    ),
+    "rotate: to the same key": (
+        lambda p: ["rotate", p.pool, "--key", p.stage / "gpu.key", "--next", p.stage / "gpu.key"],
+        6,
+        "RoleError",
+    ),
     "fsck: no ledger": (lambda p: ["fsck", p / "no ledger"], 2, "UsageError"),
     # balance, statement
     "balance: unknown": (lambda p: ["balance", p.pool, "nobody"], 6, "UnknownIdError"),
