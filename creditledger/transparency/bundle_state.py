@@ -24,7 +24,7 @@ from creditledger.records.state import (
 )
 from creditledger.records.transfer import Hold
 from creditledger.records.verdict import Outcome, Reveal, Verdict
-from creditledger.transparency.bls import BlsBackend, verify_bls
+from creditledger.transparency.bls import BlsBackend, verify_bls, verify_possession
 from creditledger.transparency.bundle import Bundle, MapValue, ShownVerdict, Subject, decode_part
 from creditledger.transparency.bundle_signers import split_states
 from creditledger.transparency.certificate import Committee
@@ -120,8 +120,10 @@ def verify_verdicts(
     if members and members[-1] >= len(committee.members):
         raise CertificateError("verdict is by nobody on the committee", found=str(members[-1]))
     for shown, reveal in zip(bundle.verdicts, reveals, strict=True):
+        member = committee.members[reveal.member]
+        verify_possession(public_key=member.bls_key, proof=member.proof_of_possession, backend=backend)
         verify_bls(
-            public_key=committee.members[reveal.member].bls_key,
+            public_key=member.bls_key,
             message=reveal.signing_bytes(bundle.ledger),
             signature=shown.reveal.signature,
             backend=backend,

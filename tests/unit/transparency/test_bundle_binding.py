@@ -409,6 +409,27 @@ def test_a_verdict_signed_by_another_member_is_refused() -> None:
             read(with_verdict(signer=signer))
 
 
+def test_a_verdicts_member_has_proven_its_key() -> None:
+    """It need not be one of the certificate's signers, whose proofs are checked anyway."""
+    bundle, policy = decoded("upheld"), shown().policy
+    verdict = Verdict.decode(bundle.verdicts[0].verdict)
+    assert policy.committee is not None
+    members = list(policy.committee.members)
+    others = sorted(set(range(len(members))) - {verdict.member})
+
+    def told(committee: Committee) -> Verified:
+        shown_parts = (shown_verdict(shown(), verdict),)
+        states = {key_of(bundle): state_of(bundle)}
+        made = forged(shown(), bundle, states, committee=committee, signers=others, verdicts=shown_parts)
+        return verify_bundle(made.encode(), replace(policy, committee=committee), require="upheld")
+
+    assert told(policy.committee)
+    anothers = members[others[0]].proof_of_possession
+    members[verdict.member] = replace(members[verdict.member], proof_of_possession=anothers)
+    with pytest.raises(SignatureError):
+        told(Committee(members=tuple(members), quorum=2))
+
+
 @pytest.mark.parametrize(
     "reveal",
     [{"root": fake_digest("root")}, {"count": 2}, {"count": 0}, {"round": 1}, {"member": 2**9}],
