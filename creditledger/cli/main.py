@@ -41,6 +41,7 @@ VERBS: Final = {
     "run": "queues",
     "validate": "validators",
     "witness": "witness",
+    "calibrate": "calibrating",
     "compare": "kernels",
     "parameters": "parameters",
     "doctor": "doctor",

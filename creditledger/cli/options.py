@@ -14,6 +14,7 @@ Converter = Callable[[click.Context, click.Parameter, Any], Any]
 INPUT_FILE: Final = click.Path(path_type=Path, exists=True, dir_okay=False, readable=False)
 OUTPUT_FILE: Final = click.Path(path_type=Path, dir_okay=False)
 KEY_BYTES_MAX: Final = 4_096
+DEFAULT_MODEL: Final = "smollm2"
 _NEGATIVE: Final = re.compile(r"-[0-9]")
 
 
@@ -80,6 +81,13 @@ published_argument = click.argument("ledger", callback=_ledger_or_url)
 key_option = click.option(
     "--key", "key_path", required=True, type=INPUT_FILE, callback=key_file, help="Key file that signs."
 )
+model_option = click.option(
+    "--model",
+    default=DEFAULT_MODEL,
+    show_default=True,
+    metavar="PATH",
+    help="A Llama-family GGUF file or safetensors folder.",
+)
 id_option = click.option(
     "--id",
     "given_id",
@@ -87,6 +95,14 @@ id_option = click.option(
     callback=hex_id(16),
     help="Id of the record, 32 hex digits: the same again is a success. Else a new one.",
 )
+
+
+def model_path(model: str) -> Path | None:
+    """Where ``--model`` points; None for the packaged default. Raises UsageError if there is nothing."""
+    path = None if model == DEFAULT_MODEL else Path(model)
+    if path is not None and not path.exists():
+        raise click.UsageError(f"no such model: {model[:200]}")
+    return path
 
 
 def read_input(path: Path, *, most: int) -> bytes:
