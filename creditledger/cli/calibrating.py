@@ -137,12 +137,12 @@ def show_kernels(rows: "Sequence[dict[str, Any]]") -> None:
         {
             "kernel": row["kernel"],
             "honest": row["honest"],
-            "32: median": row["ratio_median_32"],
-            "99.9 %": row["ratio_p999_32"],
-            "256: median": row["ratio_median_256"],
-            "tail": row["tail_max"],
-            "refuted": row["refuted_default_256"],
-            "if strict": row["refuted_strict_256"],
+            "32: median": round(row["ratio_median_32"], 2),
+            "99.9 %": round(row["ratio_p999_32"], 2),
+            "256: median": round(row["ratio_median_256"], 2),
+            "tail": round(row["tail_max"], 1),
+            "refuted": round(row["refuted_default_256"], 3),
+            "strict": round(row["refuted_strict_256"], 3),
         }
         for row in rows
     ]

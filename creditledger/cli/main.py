@@ -43,6 +43,7 @@ VERBS: Final = {
     "witness": "witness",
     "calibrate": "calibrating",
     "compare": "kernels",
+    "report": "reports",
     "parameters": "parameters",
     "doctor": "doctor",
 }

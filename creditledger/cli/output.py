@@ -42,7 +42,8 @@ def emit_rows(rows: Sequence[Answer], *, as_json: bool, title: str) -> None:
     table = Table(title=title, title_justify="left")
     for name, value in rows[0].items():
         justify: Literal["right", "left"] = "right" if isinstance(value, int | float) else "left"
-        table.add_column(name.replace("_", " "), justify=justify)
+        is_name = not table.columns  # What a row is about is never cut.
+        table.add_column(name.replace("_", " "), justify=justify, no_wrap=is_name, overflow="fold")
     for row in rows:
         table.add_row(*(shown(value) for value in row.values()))
     Console().print(table)
