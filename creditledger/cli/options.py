@@ -70,6 +70,10 @@ def _ledger_or_url(ctx: click.Context, param: click.Parameter, value: str) -> Pa
     return value if _is_url(value) else _ledger_directory(ctx, param, value)
 
 
+def _ledger_or_file(ctx: click.Context, param: click.Parameter, value: str) -> Path:
+    return Path(value) if Path(value).is_file() else _ledger_directory(ctx, param, value)
+
+
 def _is_url(value: str) -> bool:
     return value.startswith(("http://", "https://"))
 
@@ -78,6 +82,8 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Answer with 
 ledger_argument = click.argument("ledger", callback=_ledger_directory)
 published_argument = click.argument("ledger", callback=_ledger_or_url)
 """A directory, or the URL of a published log."""
+measured_argument = click.argument("subject", metavar="LEDGER|PROFILE", callback=_ledger_or_file)
+"""A ledger's directory, or the file of a calibration profile."""
 key_option = click.option(
     "--key", "key_path", required=True, type=INPUT_FILE, callback=key_file, help="Key file that signs."
 )

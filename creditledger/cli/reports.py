@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from creditledger.cli.opening import reading
-from creditledger.cli.options import INPUT_FILE, OUTPUT_FILE, json_option, key_file
+from creditledger.cli.options import INPUT_FILE, OUTPUT_FILE, json_option, key_file, measured_argument
 from creditledger.cli.output import emit, emit_rows
 from creditledger.cli.output_file import output_file
 from creditledger.errors import StorageError
@@ -30,7 +30,7 @@ def report() -> None:
 
 
 @report.command("checks")
-@click.argument("subject", metavar="LEDGER|PROFILE", type=click.Path(path_type=Path, exists=True))
+@measured_argument
 @click.option("-o", "--output", type=OUTPUT_FILE, metavar="FILE", help="The picture: .svg or .png.")
 @click.option("--samples", type=INPUT_FILE, help="Of a profile. Default: PROFILE.samples.")
 @click.option("--journal", type=click.Path(path_type=Path, exists=True, file_okay=False))
