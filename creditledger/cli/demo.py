@@ -1,14 +1,13 @@
 """`demo`: the main job on a real model, end to end. Source: specs/cli.md §14."""
 
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import click
 
 from creditledger.cli.options import json_option
 from creditledger.cli.output import emit
+from creditledger.cli.progress import bars
 
 CHEATS = ("int8", "int4", "skip", "noise", "replay")
 
@@ -42,28 +41,3 @@ def demo(
         emit(told, as_json=True)
     else:
         show(story, told)
-
-
-@contextmanager
-def bars(*, quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
-    """Progress bars on stderr, one per step of the story."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
-
-    tasks: dict[str, TaskID] = {}
-    columns = (TextColumn("{task.description:<26}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    progress = Progress(*columns, console=Console(stderr=True), disable=quiet)
-
-    def show(what: str, done: int, total: int) -> None:
-        if not tasks:
-            progress.start()
-        if what not in tasks:
-            tasks[what] = progress.add_task(what, total=total)
-        progress.update(tasks[what], completed=done, total=total)
-
-    try:
-        yield show
-    finally:
-        # Only what was started: stopping an empty display would print an empty line.
-        if tasks:
-            progress.stop()

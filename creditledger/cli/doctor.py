@@ -23,6 +23,7 @@ EXTRAS: Final = {
     "starlette": "service",
     "uvicorn": "service",
     "httpx2": "service",
+    "matplotlib": "plots",
 }
 
 

@@ -41,7 +41,9 @@ VERBS: Final = {
     "run": "queues",
     "validate": "validators",
     "witness": "witness",
+    "calibrate": "calibrating",
     "compare": "kernels",
+    "report": "reports",
     "parameters": "parameters",
     "doctor": "doctor",
 }

@@ -14,6 +14,7 @@ Converter = Callable[[click.Context, click.Parameter, Any], Any]
 INPUT_FILE: Final = click.Path(path_type=Path, exists=True, dir_okay=False, readable=False)
 OUTPUT_FILE: Final = click.Path(path_type=Path, dir_okay=False)
 KEY_BYTES_MAX: Final = 4_096
+DEFAULT_MODEL: Final = "smollm2"
 _NEGATIVE: Final = re.compile(r"-[0-9]")
 
 
@@ -69,6 +70,10 @@ def _ledger_or_url(ctx: click.Context, param: click.Parameter, value: str) -> Pa
     return value if _is_url(value) else _ledger_directory(ctx, param, value)
 
 
+def _ledger_or_file(ctx: click.Context, param: click.Parameter, value: str) -> Path:
+    return Path(value) if Path(value).is_file() else _ledger_directory(ctx, param, value)
+
+
 def _is_url(value: str) -> bool:
     return value.startswith(("http://", "https://"))
 
@@ -77,8 +82,17 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Answer with 
 ledger_argument = click.argument("ledger", callback=_ledger_directory)
 published_argument = click.argument("ledger", callback=_ledger_or_url)
 """A directory, or the URL of a published log."""
+measured_argument = click.argument("subject", metavar="LEDGER|PROFILE", callback=_ledger_or_file)
+"""A ledger's directory, or the file of a calibration profile."""
 key_option = click.option(
     "--key", "key_path", required=True, type=INPUT_FILE, callback=key_file, help="Key file that signs."
+)
+model_option = click.option(
+    "--model",
+    default=DEFAULT_MODEL,
+    show_default=True,
+    metavar="PATH",
+    help="A Llama-family GGUF file or safetensors folder.",
 )
 id_option = click.option(
     "--id",
@@ -87,6 +101,14 @@ id_option = click.option(
     callback=hex_id(16),
     help="Id of the record, 32 hex digits: the same again is a success. Else a new one.",
 )
+
+
+def model_path(model: str) -> Path | None:
+    """Where ``--model`` points; None for the packaged default. Raises UsageError if there is nothing."""
+    path = None if model == DEFAULT_MODEL else Path(model)
+    if path is not None and not path.exists():
+        raise click.UsageError(f"no such model: {model[:200]}")
+    return path
 
 
 def read_input(path: Path, *, most: int) -> bytes:

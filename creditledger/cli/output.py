@@ -4,7 +4,7 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 
@@ -41,7 +41,9 @@ def emit_rows(rows: Sequence[Answer], *, as_json: bool, title: str) -> None:
 
     table = Table(title=title, title_justify="left")
     for name, value in rows[0].items():
-        table.add_column(name.replace("_", " "), justify="right" if isinstance(value, int) else "left")
+        justify: Literal["right", "left"] = "right" if isinstance(value, int | float) else "left"
+        is_name = not table.columns  # What a row is about is never cut.
+        table.add_column(name.replace("_", " "), justify=justify, no_wrap=is_name, overflow="fold")
     for row in rows:
         table.add_row(*(shown(value) for value in row.values()))
     Console().print(table)

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from creditledger.cli.opening import reading, writing
-from creditledger.cli.options import INPUT_FILE, json_option, key_file, ledger_argument
+from creditledger.cli.options import (
+    INPUT_FILE,
+    json_option,
+    key_file,
+    ledger_argument,
+    model_option,
+    model_path,
+)
 from creditledger.cli.output import emit, note
 from creditledger.cli.rounds import reaches_quorum
 from creditledger.errors import BusyError, RoleError, UnknownIdError
@@ -21,15 +28,12 @@ if TYPE_CHECKING:
     from creditledger.validation.validator import Action, Validator
     from creditledger.validation.validator_key import ValidatorKey
 
-DEFAULT_MODEL: Final = "smollm2"
 STEPS_AT_ONCE: Final = 64
 
 
 @click.command()
 @ledger_argument
-@click.option(
-    "--model", default=DEFAULT_MODEL, show_default=True, metavar="PATH", help="GGUF file or folder."
-)
+@model_option
 @click.option("--key", "key_path", required=True, type=INPUT_FILE, callback=key_file)
 @click.option("--once", is_flag=True, help="Do what is due now, then end.")
 @click.option("--interval", type=click.IntRange(1, 86_400), default=5, show_default=True, metavar="SECONDS")
@@ -84,9 +88,7 @@ def _runners(ledger: "Ledger", model: str) -> "dict[bytes, LayerRunner]":
     """The model's runner by its digest; none where the pool has no model to check."""
     from creditledger.credits.reading import parameters_in_force
 
-    path = None if model == DEFAULT_MODEL else Path(model)
-    if path is not None and not path.exists():
-        raise click.UsageError(f"no such model: {model}")
+    path = model_path(model)
     with ledger.read() as state:
         parameters = parameters_in_force(state)
     if not parameters.models:

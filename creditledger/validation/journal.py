@@ -1,22 +1,26 @@
 """What a validator has bound itself to, written down before it signs. Source: specs/validation.md §7."""
 
-from dataclasses import dataclass
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
 from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Final, TypeVar
 
-from creditledger.errors import IntegrityError, MalformedRecordError
+from creditledger.errors import IntegrityError, MalformedRecordError, RoleError
 from creditledger.ledger.directory import WriterLock, disk_errors, read_file, sync_directory, write_once
-from creditledger.quantities import Digest, Octets, RoundNumber, Salt, TreeSize
+from creditledger.quantities import AMOUNT_MAX, Digest, Octets, RoundNumber, Salt, TreeSize
 from creditledger.records import canonical
 from creditledger.records.canonical import FRAME_BYTES_MAX
 from creditledger.records.record import Fields
 from creditledger.records.verdict import Verdict
 
 _CHECKSUM_BYTES: Final = 32
+_OWNER: Final = "owner"
 _ATTESTED: Final = "attested-"
 _VERDICTS: Final = "verdicts-"
 _DIGITS: Final = 20
+_MICRO: Final = 1_000_000
 
 F = TypeVar("F", bound=Fields)
 
@@ -38,6 +42,27 @@ class JournaledVerdict(Fields):
     verdict: Verdict
     salt: Salt
     statistics: Annotated[bytes, Octets(0, 4096)]
+
+    def measured(self) -> "MeasuredCheck | None":
+        """The statistics, None where nothing was measured. Raises MalformedRecordError."""
+        values = canonical.decode(self.statistics, most=4096)
+        if not isinstance(values, list) or not all(type(value) is int for value in values):
+            raise MalformedRecordError("not the statistics of a check")
+        if len(values) < len(fields(MeasuredCheck)):
+            return None
+        floats = [math.inf if value == AMOUNT_MAX else value / _MICRO for value in values]
+        names = [field.name for field in fields(MeasuredCheck)]
+        return MeasuredCheck(**dict(zip(names, floats, strict=False)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeasuredCheck:
+    """What a check measured: float, no units; infinite where only the yardstick's distance is 0."""
+
+    ratio: float
+    tail: float
+    resolution: float
+    threshold: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +87,7 @@ class Journal:
         self._path = path
         self._lock = WriterLock(path / "lock")
         try:
-            self._write("owner", canonical.encode([ledger_id, public_key]))
+            self._write(_OWNER, canonical.encode([ledger_id, public_key]))
         except BaseException:
             self._lock.close()
             raise
@@ -103,16 +128,37 @@ class Journal:
 
     def _read(self, kind: type[F], name: str) -> F | None:
         path = self._path / name
-        if not path.exists():
-            return None
-        file = read_file(path, what="journal")
-        content, checksum = file[:-_CHECKSUM_BYTES], file[-_CHECKSUM_BYTES:]
-        if sha256(content).digest() != checksum:
-            raise IntegrityError("a journal file is damaged", found=str(path)[-150:])
-        try:
-            return kind.from_values(canonical.decode(content, most=FRAME_BYTES_MAX))
-        except MalformedRecordError as error:
-            raise IntegrityError("a journal file cannot be read", found=str(path)[-150:]) from error
+        return _read_whole(kind, path) if path.exists() else None
+
+
+def read_verdicts(path: Path, *, ledger_id: bytes) -> Iterator[RoundVerdicts]:
+    """All verdicts in the journal at ``path``, ascending by round; beside its validator, without its lock.
+
+    Raises RoleError for a journal of another ledger, StorageError, IntegrityError."""
+    owner = _content(path / _OWNER)
+    values = canonical.decode(owner, most=FRAME_BYTES_MAX)
+    if not isinstance(values, list) or values[:1] != [ledger_id]:
+        raise RoleError("the journal belongs to another ledger", expected=ledger_id.hex())
+    with disk_errors(path):
+        names = sorted(file.name for file in path.iterdir() if file.name.startswith(_VERDICTS))
+    for name in names:
+        yield _read_whole(RoundVerdicts, path / name)
+
+
+def _read_whole(kind: type[F], path: Path) -> F:
+    try:
+        return kind.from_values(canonical.decode(_content(path), most=FRAME_BYTES_MAX))
+    except MalformedRecordError as error:
+        raise IntegrityError("a journal file cannot be read", found=str(path)[-150:]) from error
+
+
+def _content(path: Path) -> bytes:
+    """A file's bytes but the checksum at its end."""
+    file = read_file(path, what="journal")
+    content, checksum = file[:-_CHECKSUM_BYTES], file[-_CHECKSUM_BYTES:]
+    if sha256(content).digest() != checksum:
+        raise IntegrityError("a journal file is damaged", found=str(path)[-150:])
+    return content
 
 
 def _name(prefix: str, number: int) -> str:

@@ -744,6 +744,38 @@ REFUSED: dict[str, tuple[Arguments, int, str]] = {
     "compare: objects": (lambda p: _compare(p, "objects.npy"), 2, "ActivationError"),
     "compare: an archive": (lambda p: _compare(p, "archive.npy"), 2, "ActivationError"),
     "compare: no array": (lambda p: _compare(p, "plan"), 2, "ActivationError"),
+    "calibrate: no span": (lambda p: ["calibrate", "--span", "4", "-o", p / "new"], 2, "UsageError"),
+    "calibrate: no model": (
+        lambda p: ["calibrate", "--span", "0:1", "--model", p / "nowhere", "-o", p / "new"],
+        2,
+        "UsageError",
+    ),
+    "calibrate: few sequences": (
+        lambda p: ["calibrate", "--span", "0:1", "--sequences", 7, "-o", p / "new"],
+        2,
+        "UsageError",
+    ),
+    "calibrate: unwritable": (
+        lambda p: ["calibrate", "--span", "0:1", "-o", p / "nowhere" / "new"],
+        5,
+        "StorageError",
+    ),
+    "report checks: another picture": (
+        lambda p: ["report", "checks", p.pool, "-o", p / "new.pdf"],
+        2,
+        "UsageError",
+    ),
+    "report checks: not a profile": (
+        lambda p: ["report", "checks", p / "rows.npy"],
+        2,
+        "MalformedRecordError",
+    ),
+    "report checks: no ledger": (lambda p: ["report", "checks", p.stage.folder], 2, "UsageError"),
+    "report checks: no journal": (
+        lambda p: ["report", "checks", p.pool, "--key", p / "alice.key"],
+        5,
+        "StorageError",
+    ),
     "compare: empty": (lambda p: _compare(p, "empty"), 2, "ActivationError"),
     "compare: another type": (lambda p: _compare(p, "double.npy"), 2, "ActivationError"),
     "compare: another shape": (lambda p: _compare(p, "narrow.npy"), 2, "ActivationError"),

@@ -92,20 +92,20 @@ class _Kernel:
         """Turn ``stream`` ``(T, hidden)`` from the layer's input into its output, in place."""
         normed = self._norm(stream, weights.input_norm)
         stream += self._attention(normed, weights, index, memory)
-        _rounded(stream, self._numerics.middle_residual)
+        self._rounded(stream, self._numerics.middle_residual)
         normed = self._norm(stream, weights.post_attention_norm)
         stream += self._feed_forward(normed, weights)
-        _rounded(stream, self._numerics.residual)
+        self._rounded(stream, self._numerics.residual)
 
     def _norm(self, stream: Float32Array, weight: Float32Array) -> Float32Array:
         mean_square = np.mean(np.square(stream), axis=1, keepdims=True)
         normed = stream * (np.float32(1) / np.sqrt(mean_square + self._epsilon))
-        _rounded(normed, self._numerics.normalised)
+        self._rounded(normed, self._numerics.normalised)
         normed *= weight
-        return _rounded(normed, self._numerics.norm)
+        return self._rounded(normed, self._numerics.norm)
 
     def _linear(self, inputs: Float32Array, weight: Float32Array) -> Float32Array:
-        return _rounded(self._product(inputs, weight.T), self._numerics.matmul)
+        return self._rounded(self._product(inputs, weight.T), self._numerics.matmul)
 
     def _product(self, left: Float32Array, right: Float32Array) -> Float32Array:
         """``left @ right``, accumulated in float32, in ``partial_sums`` pieces."""
@@ -113,9 +113,10 @@ class _Kernel:
         if pieces == 1:
             return np.asarray(left @ right)
         cuts = [left.shape[-1] * piece // pieces for piece in range(pieces + 1)]
-        total = left[..., : cuts[1]] @ right[..., : cuts[1], :]
+        is_rounded = self._numerics.partial_sums_rounded
+        total = self._rounded(left[..., : cuts[1]] @ right[..., : cuts[1], :], is_rounded)
         for start, stop in pairwise(cuts[1:]):
-            total += left[..., start:stop] @ right[..., start:stop, :]
+            total += self._rounded(left[..., start:stop] @ right[..., start:stop, :], is_rounded)
         return np.asarray(total)
 
     def _attention(
@@ -152,25 +153,43 @@ class _Kernel:
         seen = first + count
         grouped = _by_head(queries).reshape(shape.kv_heads, -1, shape.head_dim)
         scores = self._product(grouped, keys[:, :seen].swapaxes(1, 2))
-        _rounded(scores, self._numerics.scores)
+        self._rounded(scores, self._numerics.scores)
         scores *= np.float32(shape.head_dim**-0.5)
-        _rounded(scores, self._numerics.scores)
+        self._rounded(scores, self._numerics.scores)
         by_head = scores.reshape(shape.heads, count, seen)
         by_head[..., first:] += np.triu(np.full((count, count), -np.inf, np.float32), k=1)
-        _rounded(_softmax(scores), self._numerics.probabilities)
-        context = _rounded(self._product(scores, values[:, :seen]), self._numerics.context)
+        context = self._rounded(self._mixed(scores, values[:, :seen]), self._numerics.context)
         return context.reshape(shape.heads, count, shape.head_dim).swapaxes(0, 1)
+
+    def _mixed(self, scores: Float32Array, values: Float32Array) -> Float32Array:
+        """Softmax of ``scores`` ``(kv_heads, n, positions)``, applied to ``values``; scores are spent."""
+        if not self._numerics.key_block:
+            self._rounded(_softmax(scores), self._numerics.probabilities)
+            return self._product(scores, values)
+        largest = np.full((*scores.shape[:2], 1), -np.inf, np.float32)
+        total, context = np.zeros_like(largest), np.zeros((*scores.shape[:2], values.shape[-1]), np.float32)
+        for start in range(0, scores.shape[-1], self._numerics.key_block):
+            part = scores[..., start : start + self._numerics.key_block]
+            # Every query sees position 0, so from the first block on the maximum is finite.
+            grown = np.maximum(largest, part.max(axis=-1, keepdims=True))
+            shrink = np.exp(largest - grown)
+            weights = np.exp(part - grown)
+            total = total * shrink + weights.sum(axis=-1, keepdims=True)
+            # The second product takes its factors in the kernel's format.
+            self._numerics.round(weights)
+            context = context * shrink + self._product(weights, values[:, start : start + weights.shape[-1]])
+            largest = grown
+        return np.asarray(context / total)
 
     def _feed_forward(self, normed: Float32Array, weights: LayerWeights) -> Float32Array:
         gate = self._linear(normed, weights.gate)
-        _rounded(_silu(gate), self._numerics.activation)
+        self._rounded(_silu(gate), self._numerics.activation)
         gate *= self._linear(normed, weights.up)
-        return self._linear(_rounded(gate, self._numerics.product), weights.down)
+        return self._linear(self._rounded(gate, self._numerics.product), weights.down)
 
-
-def _rounded(values: Float32Array, is_rounded: bool) -> Float32Array:
-    """``values`` itself, rounded in place where the policy says so."""
-    return round_bf16(values, out=values) if is_rounded else values
+    def _rounded(self, values: Float32Array, is_rounded: bool) -> Float32Array:
+        """``values`` itself, rounded in place where the policy says so."""
+        return self._numerics.round(values) if is_rounded else values
 
 
 def _by_head(rows: Float32Array) -> Float32Array:

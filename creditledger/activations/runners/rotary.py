@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from creditledger.activations.bf16 import Float32Array, round_bf16
+from creditledger.activations.bf16 import Float32Array
 from creditledger.activations.model import ModelDescription
 from creditledger.activations.runners.numerics import Numerics
 
@@ -29,7 +29,7 @@ class Rotation:
         turned = np.empty_like(heads)
         np.subtract(self._term(low * self._cosine), self._term(high * self._sine), out=turned[..., :half])
         np.add(self._term(high * self._cosine), self._term(low * self._sine), out=turned[..., half:])
-        return round_bf16(turned, out=turned) if self._numerics.rotation else turned
+        return self._numerics.round(turned) if self._numerics.rotation else turned
 
     def _term(self, values: Float32Array) -> Float32Array:
-        return round_bf16(values, out=values) if self._numerics.rotation_terms else values
+        return self._numerics.round(values) if self._numerics.rotation_terms else values

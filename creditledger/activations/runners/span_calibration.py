@@ -50,7 +50,7 @@ def calibrate_spans(
     runner = NumpyLlama(model)
     references: list[list[Float32Array]] = [[] for _ in spans]
     runs: list[list[CalibrationRun]] = [[] for _ in spans]
-    for done, tokens in enumerate(_sequences(model, sequences), start=1):
+    for done, tokens in enumerate(text_sequences(model, sequences), start=1):
         hidden = model.embedding(tokens)
         for number, (start, stop) in enumerate(spans):
             reference = runner.reference(hidden, layer_start=start, layer_stop=stop)
@@ -74,8 +74,10 @@ def calibrate_spans(
     ]
 
 
-def _sequences(model: LoadedModel, count: int) -> Iterator[list[int]]:
-    # Spread over the text, so that one page's habits do not become the profile.
+def text_sequences(model: LoadedModel, count: int) -> Iterator[list[int]]:
+    """``count`` sequences of 256 tokens, spread over `reference_text`: no page's habits become the profile.
+
+    Raises ActivationError where that gives too few tokens, StorageError for a model without tokenizer."""
     text = reference_text()
     stride = len(text) // count
     for number in range(count):

@@ -5,7 +5,8 @@ from typing import Final
 
 import numpy as np
 
-from creditledger.activations.bf16 import Float32Array, round_bf16
+from creditledger.activations.bf16 import Float32Array
+from creditledger.activations.runners.counterfeits import noise_like, replayed
 from creditledger.activations.runners.degraded import degrade_model
 from creditledger.activations.runners.numerics import FUSED
 from creditledger.activations.runners.numpy_llama import NumpyLlama
@@ -33,14 +34,8 @@ def cheating_kernel(
     ``replay``: the output for ``earlier``, another prompt's inputs, whatever is asked."""
     honest = honest_kernel(model, span)
     if kind == "noise":
-        return lambda inputs: _noise_like(honest(inputs), seed)
+        return lambda inputs: noise_like(honest(inputs), np.random.default_rng(seed))
     if kind == "replay":
         recorded = honest(earlier)
-        return lambda inputs: np.resize(recorded, inputs.shape)
+        return lambda inputs: replayed(recorded, inputs)
     return honest_kernel(degrade_model(model, kind, layer_start=span[0], layer_stop=span[1]), span)
-
-
-def _noise_like(outputs: Float32Array, seed: int) -> Float32Array:
-    noise = np.random.default_rng(seed).standard_normal(outputs.shape, dtype=np.float32)
-    sizes = np.linalg.norm(outputs, axis=1, keepdims=True) / np.linalg.norm(noise, axis=1, keepdims=True)
-    return round_bf16(noise * sizes)
