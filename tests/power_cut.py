@@ -19,6 +19,8 @@ TRIES: Final = 4
 """How many states are drawn for one that was not drawn before."""
 
 _CALL = re.compile(r"^\d+ +(\w+)\((.*)\) += (-?\d+)")
+_BEGUN = re.compile(r"^(\d+) +(.*?) *<unfinished \.\.\.>$")
+_ENDED = re.compile(r"^(\d+) +<\.\.\. \w+ resumed>(.*)$")
 _STRING = re.compile(r'"((?:\\x[0-9a-f]{2})*)"(\.\.\.)?')
 
 
@@ -114,7 +116,7 @@ class Disk:
         after such a write counts as killed within it. The next trace is another process's."""
         self._open, self._said = {}, []
         yield self._cut()
-        for line in trace.splitlines():
+        for line in whole_calls(trace):
             found = _CALL.match(line)
             if found is None or int(found[3]) < 0:
                 continue
@@ -209,6 +211,20 @@ class Disk:
             if name.rpartition("/")[0] == folder:
                 self._names[name] = self._names[name][-1:]
         return True
+
+
+def whole_calls(trace: str) -> Iterator[str]:
+    """The lines of a trace, each call on one: those that another thread interrupts come in two parts.
+
+    A call stands where it ended: only then is it known to have been done."""
+    begun: dict[str, str] = {}
+    for line in trace.splitlines():
+        if found := _BEGUN.match(line):
+            begun[found[1]] = found[2]
+        elif found := _ENDED.match(line):
+            yield f"{found[1]} {begun.pop(found[1], '')}{found[2]}"
+        else:
+            yield line
 
 
 def _written(content: bytes, offset: int, piece: bytes) -> bytes:

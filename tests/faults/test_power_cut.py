@@ -29,7 +29,7 @@ from creditledger.ledger.ledger import Ledger
 from creditledger.ledger.writer import Acknowledgement
 from creditledger.transparency.merkle import leaf_hash
 from ledger_pools import grant
-from power_cut import OPTIONS, Cut, Disk
+from power_cut import OPTIONS, Cut, Disk, whole_calls
 
 pytestmark = pytest.mark.strace
 
@@ -136,6 +136,22 @@ def _judge(case: Path, promised: dict[int, str]) -> str:
             return KEPT if head.size > max(promised, default=-1) else UNGUARDED
     except CreditLedgerError:
         return REFUSED
+
+
+def test_a_call_that_another_thread_interrupts_counts_where_it_ends() -> None:
+    """Lost, it would be missing from every later state, and honest stores would seem torn."""
+    trace = (
+        '7 pwrite64(4, "\\x61", 1, 32 <unfinished ...>\n'
+        '8 openat(AT_FDCWD, "\\x62", O_RDONLY) = 5\n'
+        "8 fsync(5 <unfinished ...>\n"
+        "7 <... pwrite64 resumed>)             = 1\n"
+        "8 <... fsync resumed>)                = 0\n"
+    )
+    assert list(whole_calls(trace)) == [
+        '8 openat(AT_FDCWD, "\\x62", O_RDONLY) = 5',
+        '7 pwrite64(4, "\\x61", 1, 32)             = 1',
+        "8 fsync(5)                = 0",
+    ]
 
 
 @pytest.mark.parametrize("unit", [512, 4_096])
