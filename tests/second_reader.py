@@ -7,8 +7,6 @@ from typing import Any, Final
 from creditledger.errors import CreditLedgerError
 from creditledger.records import canonical
 from creditledger.transparency.bls import verify_bls_aggregate, verify_possession
-from creditledger.transparency.bundle import Bundle
-from creditledger.transparency.bundle_signers import split_states
 from creditledger.transparency.merkle import verify_consistency, verify_inclusion
 from creditledger.transparency.note import VerifierKey, open_note, parse_verifier_key
 from creditledger.transparency.sparse_merkle import verify_map_proof
@@ -99,8 +97,6 @@ def second_bundle(
     """`verify_bundle` by the pages; there ``certified`` may be asked for as well."""
     if require == "certified":
         raise ValueError("the package offers no such requirement")
-    if answer is not None and split_states(Bundle.decode(encoded)).keys:
-        return told(answer)  # The pages' code refuses keys of signers: specs/bundle.md §5.
     found = second_reader().verify_bundle(encoded, policy.serialize(), require, now_unix_ms)
     return {
         "subject": found.subject,

@@ -28,28 +28,28 @@ def page_text(page: str) -> str:
 
 
 @cache
-def source() -> str:
-    """All blocks of all pages."""
-    blocks = [re.findall(r"(?ms)^```python\n(.*?)^```$", page_text(page)) for page in PAGES]
-    return "\n\n".join(block for page in blocks for block in page)
+def source(*, beside: bool = True) -> str:
+    """The blocks of all pages; without those ``beside``, the ones that verify bundles."""
+    fence = r"(?ms)^```python%s\n(.*?)^```$" % ("(?: beside)?" if beside else "")
+    return "\n\n".join(block for page in PAGES for block in re.findall(fence, page_text(page)))
 
 
-def load() -> Any:
-    """A fresh module of the blocks; what it refuses ends in a ``ValueError``.
+def load(*, beside: bool = True) -> Any:
+    """A fresh module of `source`; what it refuses ends in a ``ValueError``.
 
     Records and bundles are laid out by the pages' own lists of fields: the module is given the text
     of each page as ``RECORDS_PAGE`` and so on."""
     module = ModuleType("second_implementation")
     for page in PAGES:
         setattr(module, f"{page.upper()}_PAGE", page_text(page))
-    exec(compile(source(), "specs/*.md", "exec"), vars(module))
+    exec(compile(source(beside=beside), "specs/*.md", "exec"), vars(module))
     return module
 
 
 def code_lines() -> int:
-    """Lines that hold code: neither blank nor comment nor docstring."""
+    """Lines that hold code of what verifies bundles: neither blank nor comment nor docstring."""
     lines: set[int] = set()
-    for token in tokenize.generate_tokens(io.StringIO(source()).readline):
+    for token in tokenize.generate_tokens(io.StringIO(source(beside=False)).readline):
         if token.type not in _NO_CODE:
             lines |= set(range(token.start[0], token.end[0] + 1))
     return len(lines - _docstring_lines())
@@ -57,7 +57,7 @@ def code_lines() -> int:
 
 def _docstring_lines() -> set[int]:
     found: set[int] = set()
-    for node in ast.walk(ast.parse(source())):
+    for node in ast.walk(ast.parse(source(beside=False))):
         if isinstance(node, ast.FunctionDef) and ast.get_docstring(node) is not None:
             first = node.body[0]
             found |= set(range(first.lineno, (first.end_lineno or first.lineno) + 1))

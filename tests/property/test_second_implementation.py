@@ -69,6 +69,7 @@ def read(page: str) -> list[tuple[str, dict[str, Any]]]:
 
 
 def test_it_is_short_and_stands_alone() -> None:
+    """Short is what verifies bundles; the blocks beside it are counted apart."""
     assert 300 < spec_module.code_lines() <= 400
     assert spec_module.imported() - {"cryptography", "py_ecc"} <= sys.stdlib_module_names
     script = "import sys, spec_module; spec_module.load(); print(*sys.modules)"
@@ -421,7 +422,7 @@ def test_certificates() -> None:
 
 def test_bundles_as_in_the_vectors() -> None:
     """With py-ecc itself for one of each kind of pairing; for the others with a quicker backend."""
-    slow = spec_module.load()
+    slow = spec_module.load(beside=False)
     for name, case in read("bundle"):
         module = slow if name in ("receipt-upheld", "account", "receipt-signed") else SPEC
         encoded, policy = bytes.fromhex(case["bundle"]), case["policy"].encode()
@@ -442,6 +443,26 @@ def test_bundles_as_in_the_vectors() -> None:
             told["size"],
             told["time_unix_ms"],
         )
+
+
+@pytest.mark.parametrize("log", ["rule-set-1", "rule-set-2", "raised"])
+def test_bundles_of_published_histories(log: str) -> None:
+    """Among them those of signers that rotated; and each with a state left out, doubled or moved."""
+    policy = TrustPolicy.load(VECTORS / "history" / log / "policy")
+    files = sorted((VECTORS / "history" / log / "bundles").glob("*.bundle"))
+    assert any("rotated" in file.stem for file in files) == (log != "rule-set-1")
+    for file in files:
+        encoded, ask = file.read_bytes(), BOTH["verify_bundle"]
+        reached = ask(encoded, policy, require="signed").reached
+        for require in LEVELS:
+            answer_of(ask, encoded, policy, require=require)
+        original = Bundle.decode(encoded)
+        for at, state in enumerate(original.states):
+            rest = original.states[:at] + original.states[at + 1 :]
+            for states in {rest, (state, *original.states), (state, *rest), (*rest, state)}:
+                changed = dataclasses.replace(original, states=states).encode()
+                found = answer_of(ask, changed, policy, require="signed")
+                assert found is None or states == original.states or len(found.reached) <= len(reached)
 
 
 @pytest.mark.parametrize("pool", [shown, elsewhere])
