@@ -459,7 +459,11 @@ def test_bundles_of_published_histories(log: str) -> None:
         original = Bundle.decode(encoded)
         for at, state in enumerate(original.states):
             rest = original.states[:at] + original.states[at + 1 :]
-            for states in {rest, (state, *original.states), (state, *rest), (*rest, state)}:
+            spoilt_one = dataclasses.replace(state, value=state.value[:-1] + b"\x7e")
+            changes = {rest, (state, *rest), (*rest, state), (*rest[:at], spoilt_one, *rest[at:])}
+            if len(rest) < 6:
+                changes |= {(state, *original.states), (*original.states[:at], state, *original.states[at:])}
+            for states in changes:
                 changed = dataclasses.replace(original, states=states).encode()
                 found = answer_of(ask, changed, policy, require="signed")
                 assert found is None or states == original.states or len(found.reached) <= len(reached)
