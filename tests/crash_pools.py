@@ -9,7 +9,7 @@ import socket
 import subprocess
 import tempfile
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,6 +47,23 @@ def strace_or_skip() -> None:
         pytest.skip("strace is not installed")
     if subprocess.run(["strace", "-o", os.devnull, "true"], capture_output=True, check=False).returncode:
         pytest.skip("strace may not attach here")
+
+
+def said_in_a_child(work: Callable[[], Iterator[str]]) -> list[str]:
+    """The words that ``work`` gave before its process ended, however it did."""
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            for word in work():
+                os.write(write, word.encode() + b"\n")
+        finally:
+            os._exit(0)
+    os.close(write)
+    with os.fdopen(read) as lines:
+        said = lines.read().split()
+    os.waitpid(child, 0)
+    return said
 
 
 def traced(action: Action, pool: Path, *options: str) -> Ended:

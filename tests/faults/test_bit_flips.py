@@ -6,10 +6,12 @@ import shutil
 import signal
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from crash_pools import said_in_a_child
 from creditledger.errors import CreditLedgerError, IntegrityError
 from creditledger.ledger.fsck import check, fsck
 from creditledger.ledger.ledger import Ledger
@@ -92,7 +94,7 @@ def verdicts(
         size = ledger.size
     rows = rows_of(pool)
     while bits:
-        said = _in_a_child(pool, rows, size, bits, judge)
+        said = said_in_a_child(partial(_judged, pool, rows, size, bits, judge))
         yield from ((word, *bit) for word, bit in zip(said, bits, strict=False))
         if len(said) < len(bits):
             file, bit = bits[len(said)]
@@ -101,26 +103,15 @@ def verdicts(
         bits = bits[len(said) + 1 :]
 
 
-def _in_a_child(
+def _judged(
     pool: Path, rows: Rows, size: int, bits: list[tuple[Path, int]], judge: Callable[[Path, Rows, int], str]
-) -> list[str]:
-    read, write = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            for file, bit in bits:
-                signal.alarm(PATIENCE_SECONDS)
-                flip(file, bit)
-                word = judge(pool, rows, size)
-                flip(file, bit)
-                os.write(write, word.encode() + b"\n")
-        finally:
-            os._exit(0)
-    os.close(write)
-    with os.fdopen(read) as lines:
-        said = lines.read().split()
-    os.waitpid(child, 0)
-    return said
+) -> Iterator[str]:
+    for file, bit in bits:
+        signal.alarm(PATIENCE_SECONDS)
+        flip(file, bit)
+        word = judge(pool, rows, size)
+        flip(file, bit)
+        yield word
 
 
 def test_a_flipped_bit_is_found_or_harmless(pool: Path, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from crash_pools import (
     in_memory,
     opened,
     release_of_alice,
+    said_in_a_child,
     strace_or_skip,
     traced,
 )
@@ -90,30 +91,13 @@ def verdicts(cuts: list[Cut], pool: Path, folder: Path, *, unit: int, states: in
     for cut in cuts:
         rest = list(cut.states(unit, 3 + states * cut.pending_bytes // weight, chance))
         while rest:
-            said = _in_a_child(partial(_judge_all, case, rest, acknowledged(cut.said)))
+            said = said_in_a_child(partial(_judge_all, case, rest, acknowledged(cut.said)))
             found.update(said)
             if len(said) < len(rest):
                 found[CRASHED] += 1
             rest = rest[len(said) + 1 :]
     shutil.rmtree(case.parent if case.parent != folder else case)
     return found
-
-
-def _in_a_child(work: Callable[[], Iterator[str]]) -> list[str]:
-    """What ``work`` gave before its process ended, however it did."""
-    read, write = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            for line in work():
-                os.write(write, line.encode() + b"\n")
-        finally:
-            os._exit(0)
-    os.close(write)
-    with os.fdopen(read) as lines:
-        said = lines.read().split()
-    os.waitpid(child, 0)
-    return said
 
 
 def _judge_all(case: Path, states: list[dict[str, bytes]], promised: dict[int, str]) -> Iterator[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from creditledger.credits import reading
 from creditledger.errors import (
     BusyError,
     CertificateError,
@@ -17,12 +18,23 @@ from creditledger.errors import (
     SignatureError,
 )
 from creditledger.ledger.prove import prover
+from creditledger.records.entry import Entry
 from creditledger.records.receipt import Delivery
+from creditledger.records.round import Round
 from creditledger.records.state import KeyState
 from creditledger.records.transfer import Hold
 from creditledger.redemption.voucher import Voucher
-from creditledger.transparency.bundle import Bundle, MapValue, decode_logged, decode_part
+from creditledger.transparency.bundle import (
+    Bundle,
+    MapValue,
+    Place,
+    SignedRecord,
+    Subject,
+    decode_logged,
+    decode_part,
+)
 from creditledger.transparency.bundle_signers import split_states
+from creditledger.transparency.merkle import prove_inclusion
 from creditledger.transparency.trust_policy import TrustPolicy
 from creditledger.transparency.verification import verify_bundle
 from fakes.cast import ed25519
@@ -69,10 +81,28 @@ class Rotated:
                 "client's first key": prove.key(ed25519("client").public_key),
                 "node's second key": prove.key(ed25519("next node").public_key),
             }
+        self.late = self._late(pool)
         self.policy: TrustPolicy = pool.ledger.policy()
         self.queue, self.now = pool.queue.public_key, pool.clock.now
         self.papers = pool.papers
         pool.ledger.close()
+
+    @staticmethod
+    def _late(pool: ShownPool) -> Bundle:
+        """A batch that the latest certified round does not speak of yet, with the key that signed it."""
+        job = pool.order("late", pool.node)
+        chain = pool.work(job, 256)[0]
+        pool.ledger.publish()
+        with prover(pool.ledger) as prove:
+            key = Bundle.decode(prove.key(ed25519("next node").public_key))
+            at = reading.consumed_index(prove.state, pool.batches[chain[0].job])
+            assert at is not None
+            path = prove_inclusion(prove.log.node, index=at, size=prove.size)
+            entry = prove.log.entry_bytes(at)
+        logged = Entry.decode(entry)
+        place = Place(time_unix_ms=logged.time_unix_ms, index=at, path=tuple(path))
+        signed = SignedRecord(record=logged.record.encode(), signature=logged.signature, place=(place,))
+        return replace(key, subject=Subject.BATCH, body=b"", entry=(signed,))
 
     def shown(self, name: str) -> MapValue:
         """A key's state with its proof, under the last round."""
@@ -156,6 +186,10 @@ def test_a_delivery_by_a_retired_key_is_refused() -> None:
     refuse(replace(whole, delivery=(replace(whole.delivery[0], signature=same),)), SignatureError)
 
 
+def _is_of(party: str, shown: MapValue) -> bool:
+    return decode_part(KeyState, shown.value).key == ed25519(party).public_key
+
+
 def _moved(states: tuple[MapValue, ...]) -> tuple[MapValue, ...]:
     return (*states[:2], *reversed(states[2:5]), *states[5:])
 
@@ -199,13 +233,35 @@ def test_keys_and_indices_have_one_form(name: str) -> None:
 
 
 def test_a_key_that_signed_nothing_is_refused() -> None:
-    whole = bundle("hold")
-    refuse(replace(whole, states=(whole.states[0], rotated().shown("node's second key"))), SignatureError)
+    whole, other = bundle("hold"), rotated().shown("node's second key")
+    refuse(replace(whole, states=(whole.states[0], other)), SignatureError)
+    receipt = bundle("receipt")
+    own, _, *keys, of_job, _ = receipt.states
+    undelivered = replace(receipt, delivery=(), states=(own, *keys, of_job))
+    refuse(undelivered, MalformedBundleError, "signed nothing")
+    used = [shown for shown in keys if not _is_of("next client", shown)]
+    assert len(used) == len(keys) - 1
+    assert verify_bundle(replace(undelivered, states=(own, *used, of_job)).encode(), rotated().policy)
     batch = bundle("batch")
     with pytest.raises((SignatureError, MalformedBundleError)):
         verify_bundle(
             replace(batch, states=(rotated().shown("client's first key"),)).encode(), rotated().policy
         )
+
+
+def test_keys_ascend() -> None:
+    """All of them proven, and all of them used: only their order is wrong."""
+    whole = bundle("receipt")
+    refuse(replace(whole, states=_moved(whole.states)), MalformedBundleError, "not ascending")
+
+
+def test_a_round_speaks_of_no_entry_after_it() -> None:
+    """The key may have been handed over since: what it signed at a later index cannot be told."""
+    late = rotated().late
+    round_size = decode_part(Round, late.certified[0].round.record).log_size
+    assert late.entry[0].place[0].index >= round_size
+    refuse(late, SignatureError, "no key of the account")
+    assert "certified" in verify_bundle(rotated().bundles["batch"], rotated().policy).reached
 
 
 def test_a_key_state_that_the_round_does_not_have_is_refused() -> None:
