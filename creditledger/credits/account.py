@@ -115,6 +115,13 @@ def change(
     return after
 
 
+def suspend(state: State, node: bytes) -> None:
+    """The node gets no new jobs, logs no batches and nothing of it vests."""
+    account = account_of(state, node)
+    if not account.suspended:
+        state.put_entry(account_key(node), replace(account, suspended=1))
+
+
 def spendable_micro(account: AccountState) -> int:
     """What the account can still hold or transfer, its credit line included."""
     return max(0, account.available_micro - account.overdrawn_micro + account.credit_line_micro)

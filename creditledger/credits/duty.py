@@ -15,18 +15,29 @@ DUE_MAX: Final = 127
 """Checks of one receipt, at most: its state counts them in seven bits."""
 
 
-def rate_ppm(parameters: Parameters, *, settled_micro: int, is_alarmed: bool, value_micro: int = 0) -> int:
+def rate_ppm(
+    parameters: Parameters,
+    *,
+    settled_micro: int,
+    is_alarmed: bool,
+    value_micro: int = 0,
+    certain_until_micro: int = 0,
+    probation_from_micro: int = 0,
+) -> int:
     """At which rate, in 10^-6, a receipt is checked.
 
-    One in all, for a node whose CUSUM alarmed or whose settled value is within probation, and for a
-    receipt worth more than the always-check value; else it falls with the node's settled value, never
-    below the floor. Source: specs/credits.md §7."""
-    if is_alarmed or value_micro > parameters.always_check_micro > 0:
+    One in all, for a node whose CUSUM alarmed or whose settled value is within probation or below
+    ``certain_until_micro``, and for a receipt worth more than the always-check value; else it falls with
+    what the node settled since ``probation_from_micro``, never below the floor.
+    Source: specs/credits.md §7 and §12."""
+    is_dear = value_micro > parameters.always_check_micro > 0
+    if is_alarmed or is_dear or settled_micro < certain_until_micro:
         return CERTAIN_PPM
     probation = parameters.probation_micro
     if probation == 0:
         return parameters.check_floor_ppm
-    return max(parameters.check_floor_ppm, CERTAIN_PPM * probation // max(settled_micro, probation))
+    since = max(settled_micro - probation_from_micro, probation)
+    return max(parameters.check_floor_ppm, CERTAIN_PPM * probation // since)
 
 
 def draw_threshold(*, rate: int, members: int) -> int:

@@ -3,41 +3,31 @@
 So a silent validator delays a settlement, and never prevents one. Source: specs/credits.md §9."""
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Final
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Final, TypeAlias
 
 from creditledger.credits.docket import (
     add_duty,
     close_if_done,
-    drawn_for,
     duties_of,
     members_on_duty,
     open_rounds,
     put_member_duty,
 )
-from creditledger.credits.duty import draw_hash
 from creditledger.credits.pool import parameters_of
 from creditledger.credits.rounds import RoundInfo, attestation_signatures, round_info
+from creditledger.credits.signers import Signer, lowest, never_asked
 from creditledger.credits.standing import add_missed_checks
 from creditledger.credits.state import State
-from creditledger.credits.verdicts import lapse_check
 from creditledger.records.round import Round, draw_seed
 from creditledger.transparency.certificate import decode_bitmap
 
 GRACES_TO_VERDICT: Final = 2
 """One grace to commit, one to reveal."""
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Candidate:
-    """A signer of the round with the overdue checks, who may step in."""
-
-    seed: bytes
-    key: bytes
-    """Its BLS key: an index is of one committee, a key outlasts it."""
-    member: int
-    """Its index in the round that passes the checks on."""
+Lapse: TypeAlias = Callable[[State, bytes], None]
+"""What becomes of a receipt, by its digest, when one check of it is asked of nobody any more."""
 
 
 def overdue_rounds(state: State, now_unix_ms: int) -> dict[int, bytes]:
@@ -49,10 +39,11 @@ def overdue_rounds(state: State, now_unix_ms: int) -> dict[int, bytes]:
     }
 
 
-def pass_on_overdue(state: State, successor: Round, *, now_unix_ms: int) -> Counter[int]:
+def pass_on_overdue(state: State, successor: Round, *, now_unix_ms: int, lapse: Lapse) -> Counter[int]:
     """Mark what is overdue at ``successor``'s certificate as missed, and pass its checks on.
 
-    Returns how many checks each member of ``successor``'s committee got; the caller opens that round."""
+    ``lapse`` is told of those for which nobody is left. Returns how many checks each member of
+    ``successor``'s committee got; the caller opens that round."""
     given: Counter[int] = Counter()
     for number, signers in overdue_rounds(state, now_unix_ms).items():
         info = _info(state, number)
@@ -60,7 +51,7 @@ def pass_on_overdue(state: State, successor: Round, *, now_unix_ms: int) -> Coun
         candidates = _candidates(state, info, signers, absent, successor)
         for member in absent:
             for receipt in duties_of(state, number, member):
-                given.update(_pass_on(state, receipt, candidates, successor.number))
+                given.update(_pass_on(state, receipt, candidates, successor.number, lapse))
         close_if_done(state, number)
     return given
 
@@ -89,7 +80,7 @@ def _mark_missed(state: State, info: RoundInfo) -> list[int]:
 
 def _candidates(
     state: State, info: RoundInfo, signers: bytes, absent: Sequence[int], successor: Round
-) -> list[_Candidate]:
+) -> list[Signer]:
     """The round's signers that are not absent from it and have a seat on the successor's committee."""
     committee = parameters_of(state, info.round.parameters).committee
     successors = parameters_of(state, successor.parameters).committee
@@ -101,24 +92,19 @@ def _candidates(
         if member not in absent
     }
     return [
-        _Candidate(seed=draw_seed(attested[member]), key=key, member=seats[key])
+        Signer(seed=draw_seed(attested[member]), key=key, member=seats[key])
         for member, key in keys.items()
         if key in seats
     ]
 
 
-def _pass_on(state: State, receipt: bytes, candidates: Sequence[_Candidate], number: int) -> list[int]:
+def _pass_on(
+    state: State, receipt: bytes, candidates: Sequence[Signer], number: int, lapse: Lapse
+) -> list[int]:
     """The member that must check ``receipt`` in round ``number`` now; none if nobody is left."""
-    asked = {_key_of(state, *place) for place in drawn_for(state, receipt)}
-    left = [candidate for candidate in candidates if candidate.key not in asked]
-    if not left:
-        lapse_check(state, receipt)
+    chosen = lowest(never_asked(state, candidates, receipt), receipt)
+    if chosen is None:
+        lapse(state, receipt)
         return []
-    chosen = min(left, key=lambda candidate: (draw_hash(candidate.seed, receipt), candidate.key))
     add_duty(state, number, chosen.member, receipt)
     return [chosen.member]
-
-
-def _key_of(state: State, number: int, member: int) -> bytes:
-    """The BLS key of a round's member: that member may have another index in the next round."""
-    return parameters_of(state, _info(state, number).round.parameters).committee[member].bls_key

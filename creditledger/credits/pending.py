@@ -8,6 +8,7 @@ from typing import Final
 from creditledger.credits.account import account_of, credit_grant
 from creditledger.credits.lots import slash_lots
 from creditledger.credits.pool import put_in_force
+from creditledger.credits.standing import restart_probation
 from creditledger.credits.state import State
 from creditledger.records import canonical
 from creditledger.records.entry import record_from_values
@@ -32,12 +33,18 @@ def pending_records(state: State) -> list[tuple[int, Record]]:
     ]
 
 
-def apply_pending(state: State, *, log_size: int, ledger_id: bytes) -> None:
-    """Put into effect, in log order, what waited at indices below ``log_size``."""
+def apply_pending(
+    state: State, *, log_size: int, ledger_id: bytes, slash_ends_suspension: bool = False
+) -> None:
+    """Put into effect, in log order, what waited at indices below ``log_size``.
+
+    ``slash_ends_suspension``: a slashed node may work again, from the start of probation."""
     for index, record in pending_records(state):
         if index >= log_size:
             break
         _take_effect(state, record, ledger_id)
+        if slash_ends_suspension and isinstance(record, Slash):
+            _readmit(state, record.node)
         state.view.delete(_PENDING + index.to_bytes(8, "big"))
 
 
@@ -54,3 +61,11 @@ def _take_effect(state: State, record: Record, ledger_id: bytes) -> None:
             put_in_force(state, record, ledger_id)
         case _:
             raise AssertionError(f"{record.KIND.name} does not wait for a round")
+
+
+def _readmit(state: State, node: bytes) -> None:
+    """A quorum has decided what the failure costs: the node may work again, and is checked as a newcomer."""
+    account = account_of(state, node)
+    if account.suspended:
+        state.put_entry(account_key(node), replace(account, suspended=0))
+        restart_probation(state, node)

@@ -5,14 +5,24 @@ Source: specs/credits.md §2."""
 from collections.abc import Iterator
 
 from creditledger.credits import account as accounts
-from creditledger.credits import docket, holds, jobs, key_history, overdue, pool, rounds, standing
+from creditledger.credits import (
+    canary_rules,
+    docket,
+    holds,
+    jobs,
+    key_history,
+    overdue,
+    pool,
+    rounds,
+    standing,
+)
 from creditledger.credits.account import Totals
+from creditledger.credits.canary_rules import CanaryCounts
 from creditledger.credits.docket import MemberDuty
-from creditledger.credits.duty import rate_ppm
 from creditledger.credits.jobs import JobProgress, Leg
 from creditledger.credits.pool import Tip
 from creditledger.credits.rounds import RoundInfo
-from creditledger.credits.standing import Standing
+from creditledger.credits.standing import Conduct, Probation, Standing
 from creditledger.credits.state import MapNodes, State, StateView
 from creditledger.credits.step import claimed_id
 from creditledger.errors import RoleError, UnknownIdError
@@ -35,9 +45,12 @@ from creditledger.records.transfer import Hold
 from creditledger.transparency.sparse_merkle import SparseMerkleMap
 
 __all__ = [
+    "CanaryCounts",
+    "Conduct",
     "JobProgress",
     "Leg",
     "MemberDuty",
+    "Probation",
     "RoundInfo",
     "Standing",
     "Tip",
@@ -46,6 +59,7 @@ __all__ = [
     "account_of_key",
     "account_state",
     "all_accounts",
+    "canary_counts",
     "check_rate_ppm",
     "checks_of",
     "consumed_index",
@@ -71,6 +85,7 @@ __all__ = [
     "map_value",
     "member_duty",
     "members_on_duty",
+    "node_probation",
     "node_standing",
     "operator_keys",
     "parameters_digest",
@@ -81,6 +96,7 @@ __all__ = [
     "tip",
     "totals",
     "unsettled_jobs",
+    "validator_conduct",
     "validator_missed",
 ]
 
@@ -221,8 +237,7 @@ def node_standing(view: StateView, node: bytes) -> Standing:
 
 def check_rate_ppm(view: StateView, node: bytes) -> int:
     """The rate at which a node's receipts are drawn under the parameters in force."""
-    parameters, known = parameters_in_force(view), node_standing(view, node)
-    return rate_ppm(parameters, settled_micro=known.settled_micro, is_alarmed=bool(known.alarmed))
+    return standing.node_rate_ppm(State(view), parameters_in_force(view), node)
 
 
 def totals(view: StateView) -> Totals:
@@ -296,6 +311,21 @@ def checks_of(view: StateView, receipt: bytes) -> list[tuple[int, int]]:
 def has_overdue_checks(view: StateView, now_unix_ms: int) -> bool:
     """Whether a round certified now would pass checks on."""
     return bool(overdue.overdue_rounds(State(view), now_unix_ms))
+
+
+def node_probation(view: StateView, node: bytes) -> Probation:
+    """What mismatches cost a node; all zero for one that had none."""
+    return standing.probation_of(State(view), node)
+
+
+def validator_conduct(view: StateView, bls_key: bytes) -> Conduct:
+    """What is known of the validator with this BLS key, beside the checks it missed."""
+    return standing.conduct_of(State(view), bls_key)
+
+
+def canary_counts(view: StateView) -> CanaryCounts:
+    """How many canaries were committed to and opened."""
+    return canary_rules.canary_counts(State(view))
 
 
 def validator_missed(view: StateView, bls_key: bytes) -> int:

@@ -1,15 +1,18 @@
 """Round, attestation, certificate, and what a certificate sets off. Source: specs/credits.md §8."""
 
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 
+from creditledger.credits.ballot import close_ballot, lapse_vote
+from creditledger.credits.confirmation import draw_confirmers, draw_second_looks
 from creditledger.credits.context import committee_of
 from creditledger.credits.coverage import UncoveredReceipt, take_covered
 from creditledger.credits.docket import add_duty, open_round
-from creditledger.credits.duty import drawn_members, rate_ppm
+from creditledger.credits.duty import drawn_members
 from creditledger.credits.lots import vest_lots
-from creditledger.credits.overdue import pass_on_overdue
+from creditledger.credits.overdue import Lapse, pass_on_overdue
 from creditledger.credits.pending import apply_pending
 from creditledger.credits.pool import in_force_digest, parameters_of, put_tip, tip_of
 from creditledger.credits.rounds import (
@@ -19,9 +22,11 @@ from creditledger.credits.rounds import (
     put_attestation,
     put_round_info,
 )
-from creditledger.credits.standing import standing_of
+from creditledger.credits.signers import Signer, signers_of
+from creditledger.credits.standing import node_rate_ppm
 from creditledger.credits.state import State
 from creditledger.credits.step import Step
+from creditledger.credits.verdicts import lapse_check
 from creditledger.errors import CertificateError, RefusedError, UnknownIdError
 from creditledger.records.parameters import Parameters
 from creditledger.records.round import Attestation, Certificate, Round, draw_seed, round_statement
@@ -67,6 +72,45 @@ def apply_attestation(step: Step, attestation: Attestation) -> None:
 
 def apply_certificate(step: Step, certificate: Certificate) -> None:
     """A quorum of those who attested, as one aggregate; the round's effects follow at once."""
+    info, seeds = _certified(step, certificate)
+    _take_effect(step, info, seeds, _Effects(signers=certificate.signers))
+
+
+def apply_certificate_and_ask_again(step: Step, certificate: Certificate) -> None:
+    """As `apply_certificate`, and confirmers and second looks are drawn. Source: specs/credits.md §12."""
+    info, seeds = _certified(step, certificate)
+    signers = signers_of(parameters_of(step.state, info.round.parameters), seeds)
+    asked = partial(_ask_again, step.state, signers, info.round.number)
+    _take_effect(
+        step,
+        info,
+        seeds,
+        _Effects(signers=certificate.signers, lapse=lapse_vote, ask_again=asked, slash_ends_suspension=True),
+    )
+
+
+def _ask_again(state: State, signers: Sequence[Signer], number: int) -> Counter[int]:
+    given = draw_confirmers(state, signers, number, close_ballot=close_ballot)
+    return given + draw_second_looks(state, signers, number)
+
+
+def _nobody() -> Counter[int]:
+    return Counter()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Effects:
+    """In what the rule sets differ once a round is certified."""
+
+    signers: bytes
+    """The certificate's bitmap."""
+    lapse: Lapse = lapse_check
+    ask_again: Callable[[], Counter[int]] = _nobody
+    slash_ends_suspension: bool = False
+
+
+def _certified(step: Step, certificate: Certificate) -> tuple[RoundInfo, dict[int, bytes]]:
+    """The round, and the seed of each member in the certificate's bitmap."""
     info = _open_round(step.state, certificate.round)
     committee = _committee(step.state, info, certificate.committee)
     signers = decode_bitmap(certificate.signers, size=len(committee.members))
@@ -78,8 +122,7 @@ def apply_certificate(step: Step, certificate: Certificate) -> None:
         )
     statement = round_statement(info.digest, committee.digest, step.ledger_id)
     step.context.verifier.certificate(committee, statement, certificate.signers, step.entry.signature)
-    seeds = {member: draw_seed(attested[member]) for member in signers}
-    _certify(step, info, seeds, signers=certificate.signers)
+    return info, {member: draw_seed(attested[member]) for member in signers}
 
 
 def _open_round(state: State, digest: bytes) -> RoundInfo:
@@ -100,7 +143,7 @@ def _committee(state: State, info: RoundInfo, digest: bytes) -> Committee:
     return committee
 
 
-def _certify(step: Step, info: RoundInfo, seeds: Mapping[int, bytes], *, signers: bytes) -> None:
+def _take_effect(step: Step, info: RoundInfo, seeds: Mapping[int, bytes], effects: _Effects) -> None:
     """Cover receipts and draw, pass on what is overdue, apply what was pending, vest: all by the
     round's own parameters."""
     state, number = step.state, info.round.number
@@ -108,9 +151,15 @@ def _certify(step: Step, info: RoundInfo, seeds: Mapping[int, bytes], *, signers
     put_round_info(state, replace(info, certificate_index=step.index, certified_unix_ms=step.now))
     put_tip(state, replace(tip_of(state), certified_round=number))
     due = _draw(state, info.round, parameters, seeds)
-    due.update(pass_on_overdue(state, info.round, now_unix_ms=step.now))
-    open_round(state, number, due, signers=signers)
-    apply_pending(state, log_size=info.round.log_size, ledger_id=step.ledger_id)
+    due.update(pass_on_overdue(state, info.round, now_unix_ms=step.now, lapse=effects.lapse))
+    due.update(effects.ask_again())
+    open_round(state, number, due, signers=effects.signers)
+    apply_pending(
+        state,
+        log_size=info.round.log_size,
+        ledger_id=step.ledger_id,
+        slash_ends_suspension=effects.slash_ends_suspension,
+    )
     vest_lots(state, parameters, round_number=number, now_unix_ms=step.now)
 
 
@@ -135,13 +184,7 @@ def _cover(
     receipt = state.entry(ReceiptState, receipt_key(waiting.receipt))
     if receipt is None:
         raise AssertionError("a receipt waits for its round without a state")
-    standing = standing_of(state, receipt.node)
-    rate = rate_ppm(
-        parameters,
-        settled_micro=standing.settled_micro,
-        is_alarmed=bool(standing.alarmed),
-        value_micro=waiting.value_micro,
-    )
+    rate = node_rate_ppm(state, parameters, receipt.node, value_micro=waiting.value_micro)
     members = drawn_members(seeds, waiting.receipt, rate=rate, members=len(parameters.committee))
     state.put_entry(receipt_key(waiting.receipt), replace(receipt, round=number, due=len(members)))
     return members

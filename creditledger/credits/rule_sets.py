@@ -7,15 +7,21 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from creditledger.credits.batch_rules import apply_batch
+from creditledger.credits.canary_rules import apply_canary, apply_canary_commit
 from creditledger.credits.founding_rules import apply_genesis, apply_parameters, apply_registration
 from creditledger.credits.hold_rules import apply_capture, apply_expire, apply_hold, apply_release
 from creditledger.credits.job_rules import apply_delivery, apply_job
 from creditledger.credits.rotation_rules import apply_registration_or_operator, apply_rotation
-from creditledger.credits.round_rules import apply_attestation, apply_certificate, apply_round
+from creditledger.credits.round_rules import (
+    apply_attestation,
+    apply_certificate,
+    apply_certificate_and_ask_again,
+    apply_round,
+)
 from creditledger.credits.settlement import apply_settlement
 from creditledger.credits.step import Step
 from creditledger.credits.transfer_rules import apply_credit_line, apply_grant, apply_slash, apply_transfer
-from creditledger.credits.verdict_rules import apply_commit, apply_reveal
+from creditledger.credits.verdict_rules import apply_commit, apply_reveal, apply_reveal_of_votes
 from creditledger.errors import RefusedError
 from creditledger.records.job import Job
 from creditledger.records.parameters import Genesis, Parameters
@@ -34,7 +40,7 @@ from creditledger.records.transfer import (
     Slash,
     Transfer,
 )
-from creditledger.records.verdict import Commit, Reveal
+from creditledger.records.verdict import Canary, CanaryCommit, Commit, Reveal
 
 Rule = Callable[[Step, Any], None]
 """Checks one record against the state and enters it, or raises."""
@@ -91,10 +97,18 @@ _RULES_2: Final[Mapping[type[Record], Rule]] = {
     Registration: apply_registration_or_operator,
     Rotation: apply_rotation,
 }
+_RULES_3: Final[Mapping[type[Record], Rule]] = {
+    **_RULES_2,
+    Certificate: apply_certificate_and_ask_again,
+    Reveal: apply_reveal_of_votes,
+    CanaryCommit: apply_canary_commit,
+    Canary: apply_canary,
+}
 
 RULE_SETS: Final[Mapping[int, RuleSet]] = {
     1: RuleSet(number=1, rules=_RULES_1),
     2: RuleSet(number=2, rules=_RULES_2),
+    3: RuleSet(number=3, rules=_RULES_3),
 }
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from creditledger.credits import tariff
 from creditledger.credits.account import burn, change
+from creditledger.credits.ballot import AGREEING, FIRST_WITH_CONFIRMERS
 from creditledger.credits.holds import end_hold, live_hold
 from creditledger.credits.jobs import (
     JobStatus,
@@ -18,7 +19,7 @@ from creditledger.credits.jobs import (
     receipts_of_leg,
 )
 from creditledger.credits.lots import add_lot
-from creditledger.credits.pool import genesis_of, parameters_of, tip_of
+from creditledger.credits.pool import genesis_of, in_force, parameters_of, tip_of
 from creditledger.credits.standing import after_settlement, put_standing, standing_of
 from creditledger.credits.state import State, StateView
 from creditledger.credits.step import Step
@@ -39,11 +40,8 @@ class SpanResult:
     delivered_flops: int = 0
     checks: int = 0
     no_data: int = 0
-
-    @property
-    def is_burned(self) -> bool:
-        """Whether every validator that looked found no data: pay is void and the price burned."""
-        return 0 < self.checks == self.no_data
+    without_data: int = 0
+    """Receipts for which two validators were shown no data."""
 
 
 def propose_settlement(
@@ -99,14 +97,24 @@ def _payments(
     for span in job.plan:
         leg = leg_of(state, job_digest, span)
         result = span_result(state, job_digest, leg, terms)
-        flops = result.delivered_flops if result.is_burned else result.passed_flops
+        is_burned = _is_burned(state, result)
+        flops = result.delivered_flops if is_burned else result.passed_flops
         amount = min(tariff.span_price(terms, flops), left)
         left -= amount
-        if result.is_burned:
+        if is_burned:
             burned += amount
         elif result.passed_positions:
             payments.append(_payment(leg, result.passed_positions, amount, parameters.levy_ppm))
     return tuple(payments), burned
+
+
+def _is_burned(state: State, result: SpanResult) -> bool:
+    """Whether there was no data: the span's pay is void and its price burned.
+
+    From rule set 3 on two validators say so of one receipt; before, all of them of all."""
+    if in_force(state).rule_set >= FIRST_WITH_CONFIRMERS:
+        return result.without_data > 0
+    return 0 < result.checks == result.no_data
 
 
 def _payment(leg: Leg, positions: int, amount: int, levy_ppm: int) -> Payment:
@@ -127,13 +135,14 @@ def span_result(state: State, job_digest: bytes, leg: Leg, terms: ModelTerms) ->
             break
         receipt = _decided(state, digest)
         flops = tariff.span_flops(terms, leg.layer_stop - leg.layer_start, window_start, receipt.positions)
-        passed = receipt.has_passed
+        passed, no_data = receipt.has_passed, no_data_count(state, digest)
         result = SpanResult(
             passed_positions=result.passed_positions + passed * receipt.positions,
             passed_flops=result.passed_flops + passed * flops,
             delivered_flops=result.delivered_flops + flops,
             checks=result.checks + receipt.due,
-            no_data=result.no_data + (no_data_count(state, digest) if receipt.due else 0),
+            no_data=result.no_data + (no_data if receipt.due else 0),
+            without_data=result.without_data + (no_data >= AGREEING),
         )
     return result
 

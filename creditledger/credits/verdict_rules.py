@@ -1,7 +1,10 @@
 """Commit and reveal: a member's verdicts on the receipts drawn for it. Source: specs/credits.md §9."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
+from creditledger.credits.ballot import cast_vote
 from creditledger.credits.docket import (
     MemberDuty,
     close_if_done,
@@ -36,6 +39,15 @@ def apply_commit(step: Step, commit: Commit) -> None:
 
 def apply_reveal(step: Step, reveal: Reveal) -> None:
     """The opening of the member's commit, once all have committed or the grace is over."""
+    _reveal(step, reveal, lambda verdict, validator: count_verdict(step.state, verdict))
+
+
+def apply_reveal_of_votes(step: Step, reveal: Reveal) -> None:
+    """As `apply_reveal`, where two of at most three validators decide. Source: specs/credits.md §12."""
+    _reveal(step, reveal, partial(cast_vote, step.state))
+
+
+def _reveal(step: Step, reveal: Reveal, count: Callable[[Verdict, bytes], None]) -> None:
     info, parameters = _certified(step, reveal.round)
     key = _require_member(step, parameters, reveal.member)
     duty = _duty(step, info, reveal.member)
@@ -47,7 +59,7 @@ def apply_reveal(step: Step, reveal: Reveal) -> None:
     _require_count(duty, reveal.count)
     _require_opening(step, reveal, key, duty)
     for verdict in _verdicts(step, reveal):
-        count_verdict(step.state, verdict)
+        count(verdict, key)
     put_member_duty(step.state, reveal.round, reveal.member, replace(duty, reveal_index=step.index))
     close_if_done(step.state, reveal.round)
 

@@ -5,11 +5,11 @@ Source: specs/credits.md §9."""
 from dataclasses import replace
 from typing import Final
 
-from creditledger.credits.account import account_of
+from creditledger.credits.account import suspend
 from creditledger.credits.standing import after_verdict, put_standing, standing_of
 from creditledger.credits.state import State
 from creditledger.errors import UnknownIdError
-from creditledger.records.state import ReceiptState, account_key, receipt_key
+from creditledger.records.state import ReceiptState, receipt_key
 from creditledger.records.verdict import Outcome, Reason, Verdict
 
 _NO_DATA: Final = b"w/"
@@ -18,19 +18,23 @@ SUSPENDING_REFUTALS: Final = 2
 """So many members must refute one receipt before its node is suspended."""
 
 
+def receipt_of(state: State, digest: bytes) -> ReceiptState:
+    """What is believed of the receipt. Raises UnknownIdError."""
+    found = state.entry(ReceiptState, receipt_key(digest))
+    if found is None:
+        raise UnknownIdError("no such receipt", found=digest.hex())
+    return found
+
+
 def count_verdict(state: State, verdict: Verdict) -> None:
     """Add one verdict to its receipt and to its node's standing."""
-    known = state.entry(ReceiptState, receipt_key(verdict.receipt))
-    if known is None:
-        raise UnknownIdError("no such receipt", found=verdict.receipt.hex())
-    receipt = with_verdict(known, verdict)
+    receipt = with_verdict(receipt_of(state, verdict.receipt), verdict)
     state.put_entry(receipt_key(verdict.receipt), receipt)
     if verdict.reason == Reason.NO_DATA:
-        count = no_data_count(state, verdict.receipt) + 1
-        state.view.put(_NO_DATA + verdict.receipt, count.to_bytes(1, "big"))
+        add_no_data(state, verdict.receipt)
     put_standing(state, receipt.node, after_verdict(standing_of(state, receipt.node), verdict))
     if receipt.refuted >= SUSPENDING_REFUTALS:
-        _suspend(state, receipt.node)
+        suspend(state, receipt.node)
 
 
 def with_verdict(receipt: ReceiptState, verdict: Verdict) -> ReceiptState:
@@ -43,10 +47,7 @@ def with_verdict(receipt: ReceiptState, verdict: Verdict) -> ReceiptState:
 
 def lapse_check(state: State, digest: bytes) -> None:
     """One check of this receipt is asked of nobody any more; the verdicts that are in may then decide."""
-    known = state.entry(ReceiptState, receipt_key(digest))
-    if known is None:
-        raise AssertionError("a check is due of a receipt without a state")
-    state.put_entry(receipt_key(digest), without_check(known))
+    state.put_entry(receipt_key(digest), without_check(receipt_of(state, digest)))
 
 
 def without_check(receipt: ReceiptState) -> ReceiptState:
@@ -74,7 +75,6 @@ def no_data_count(state: State, receipt: bytes) -> int:
     return 0 if found is None else found[0]
 
 
-def _suspend(state: State, node: bytes) -> None:
-    account = account_of(state, node)
-    if not account.suspended:
-        state.put_entry(account_key(node), replace(account, suspended=1))
+def add_no_data(state: State, receipt: bytes) -> None:
+    """One validator more was shown no data."""
+    state.view.put(_NO_DATA + receipt, (no_data_count(state, receipt) + 1).to_bytes(1, "big"))

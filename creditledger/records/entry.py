@@ -30,14 +30,14 @@ from creditledger.records.transfer import (
     Slash,
     Transfer,
 )
-from creditledger.records.verdict import Canary, Commit, Reveal
+from creditledger.records.verdict import Canary, CanaryCommit, Commit, Reveal
 
 LOGGED: Final[dict[Kind, type[Record]]] = {
     record.KIND: record
     for record in (
         Genesis, Parameters, Registration, Rotation, Delegation, Job, Batch, Delivery, Round,
-        Attestation, Certificate, Commit, Reveal, Canary, Grant, CreditLine, Transfer, Hold, Capture,
-        Release, Expire, Refund, Slash, Levy, Settlement,
+        Attestation, Certificate, Commit, Reveal, Canary, CanaryCommit, Grant, CreditLine, Transfer, Hold,
+        Capture, Release, Expire, Refund, Slash, Levy, Settlement,
     )
 }  # fmt: skip
 """Every kind that may stand in the log by itself; receipts and verdicts travel as bodies."""

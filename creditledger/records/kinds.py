@@ -26,6 +26,7 @@ class Kind(IntEnum):
     REVEAL = 36
     VERDICT = 37
     CANARY = 38
+    CANARY_COMMIT = 39
 
     GRANT = 48
     TRANSFER = 49

@@ -112,3 +112,19 @@ class Canary(Record):
     receipt: Digest
     round: RoundNumber
     salt: Salt
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CanaryCommit(Record):
+    """The operator binds itself to a wrong receipt of its own making, without saying which."""
+
+    KIND: ClassVar[Kind] = Kind.CANARY_COMMIT
+
+    commitment: Digest
+
+
+def canary_commitment(*, receipt: bytes, salt: bytes) -> bytes:
+    """SHA-256("creditledger/v1/canary-commitment\\0" || salt || receipt digest).
+
+    Source: specs/credits.md §12."""
+    return hashlib.sha256(b"creditledger/v1/canary-commitment\0" + salt + receipt).digest()

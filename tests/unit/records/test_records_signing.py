@@ -12,7 +12,7 @@ from creditledger.records.record import signing_prefix
 from creditledger.records.registration import admission_bytes
 from creditledger.records.round import Attestation, draw_seed, round_statement
 from creditledger.records.transfer import Expire
-from creditledger.records.verdict import verdict_commitment
+from creditledger.records.verdict import canary_commitment, verdict_commitment
 from creditledger.transparency.keys import Ed25519Signer
 from record_strategies import RECORDS
 
@@ -37,9 +37,12 @@ def test_no_prefix_begins_another_whatever_the_body() -> None:
 def test_other_statements_begin_like_no_record() -> None:
     """What is signed or hashed beside records has a domain that is no kind's name."""
     names = {kind.name.lower().encode() for kind in Kind}
-    assert not names & {b"admission", b"seed", b"verdicts"}
+    assert not names & {b"admission", b"canary-commitment", b"seed", b"verdicts"}
     assert admission_bytes(b"a" * 32, bytes(32)) == (b"creditledger/v1/admission\0" + bytes(32) + b"a" * 32)
     assert draw_seed(b"s") == hashlib.sha256(b"creditledger/v1/seed\0s").digest()
+    planted = canary_commitment(receipt=b"r" * 32, salt=b"s" * 32)
+    opened = hashlib.sha256(b"creditledger/v1/canary-commitment\0" + b"s" * 32 + b"r" * 32)
+    assert planted == opened.digest()
     commitment = verdict_commitment(member_key=b"k" * 48, root=b"r" * 32, salt=b"s" * 32)
     assert commitment == (
         hashlib.sha256(b"creditledger/v1/verdicts\0" + b"k" * 48 + b"s" * 32 + b"r" * 32).digest()
@@ -80,7 +83,7 @@ def test_kind_numbers_are_fixed() -> None:
         "ENTRY": 1, "GENESIS": 2, "PARAMETERS": 3, "REGISTRATION": 4, "ROTATION": 5, "DELEGATION": 6,
         "JOB": 16, "RECEIPT": 17, "BATCH": 18, "DELIVERY": 19, "HANDOVER": 20,
         "ROUND": 32, "ATTESTATION": 33, "CERTIFICATE": 34, "COMMIT": 35, "REVEAL": 36, "VERDICT": 37,
-        "CANARY": 38,
+        "CANARY": 38, "CANARY_COMMIT": 39,
         "GRANT": 48, "TRANSFER": 49, "HOLD": 50, "CAPTURE": 51, "RELEASE": 52, "EXPIRE": 53, "REFUND": 54,
         "SLASH": 55, "LEVY": 56, "SETTLEMENT": 57, "CREDIT_LINE": 58,
         "QUOTE": 64,
