@@ -62,6 +62,12 @@ def audit(
             "rounds": report.rounds,
             "certified_rounds": report.certified,
             "seen_size": report.seen_size,
+            "canaries_committed": report.canaries.committed,
+            "canaries_opened": report.canaries.opened,
+            "faulty_validators": [
+                {"bls_key": key, "faults": [fault.value for fault in faults]}
+                for key, faults in report.faults.items()
+            ],
         },
         as_json=as_json,
     )

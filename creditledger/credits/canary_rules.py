@@ -81,8 +81,8 @@ def _require_judged(receipt: ReceiptState, canary: Canary) -> None:
         raise RefusedError(
             "receipt is not of this round", expected=str(receipt.round), found=str(canary.round)
         )
-    given = receipt.upheld + receipt.refuted + receipt.inconclusive
-    if given < receipt.due:
+    if not receipt.is_judged:
+        given = receipt.upheld + receipt.refuted + receipt.inconclusive
         raise RefusedError("checks are due", expected=f"{receipt.due} verdicts", found=str(given))
     if receipt.settled:
         raise RefusedError("receipt is settled", expected="a canary opened before it is paid")

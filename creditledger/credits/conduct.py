@@ -4,13 +4,41 @@ Source: specs/credits.md §12."""
 
 from collections.abc import Iterable
 from dataclasses import replace
+from enum import Enum
 from typing import Final
 
-from creditledger.credits.standing import conduct_of, put_conduct
+from creditledger.credits.standing import Conduct, conduct_of, put_conduct
 from creditledger.credits.state import State
 from creditledger.records.verdict import Outcome, Verdict
 
 _VOTE: Final = b"B/"
+_SKIPPED_MAX: Final = 10
+"""Missing more than one in so many checks is no accident."""
+_OUTVOTED_MAX: Final = 50
+"""Nor is being outvoted in more than one of so many, twice or more."""
+
+
+class Fault(Enum):
+    """What a validator is named for."""
+
+    SKIPS = "skips"
+    """It lets its checks become overdue."""
+    UPHOLDS_CANARIES = "upholds canaries"
+    """It upheld work that was wrong on purpose: it does not look, or copies what it guesses."""
+    OUTVOTED = "outvoted"
+    """Others who looked at the same receipts contradict it."""
+
+
+def faults_of(conduct: Conduct, *, missed: int) -> tuple[Fault, ...]:
+    """What the validator is named for. ``missed``: checks it let become overdue.
+
+    Source: specs/validation.md §9."""
+    found = {
+        Fault.SKIPS: missed * _SKIPPED_MAX > missed + conduct.checks,
+        Fault.UPHOLDS_CANARIES: conduct.canaries_missed > 0,
+        Fault.OUTVOTED: conduct.outvoted > 1 and conduct.outvoted * _OUTVOTED_MAX > conduct.checks,
+    }
+    return tuple(fault for fault, is_found in found.items() if is_found)
 
 
 def count_verdict_given(state: State, verdict: Verdict, validator: bytes) -> None:

@@ -18,6 +18,7 @@ from creditledger.credits import (
 )
 from creditledger.credits.account import Totals
 from creditledger.credits.canary_rules import CanaryCounts
+from creditledger.credits.conduct import Fault, faults_of
 from creditledger.credits.docket import MemberDuty
 from creditledger.credits.jobs import JobProgress, Leg
 from creditledger.credits.pool import Tip
@@ -47,6 +48,7 @@ from creditledger.transparency.sparse_merkle import SparseMerkleMap
 __all__ = [
     "CanaryCounts",
     "Conduct",
+    "Fault",
     "JobProgress",
     "Leg",
     "MemberDuty",
@@ -97,6 +99,7 @@ __all__ = [
     "totals",
     "unsettled_jobs",
     "validator_conduct",
+    "validator_faults",
     "validator_missed",
 ]
 
@@ -321,6 +324,11 @@ def node_probation(view: StateView, node: bytes) -> Probation:
 def validator_conduct(view: StateView, bls_key: bytes) -> Conduct:
     """What is known of the validator with this BLS key, beside the checks it missed."""
     return standing.conduct_of(State(view), bls_key)
+
+
+def validator_faults(view: StateView, bls_key: bytes) -> tuple[Fault, ...]:
+    """What the validator with this BLS key is named for."""
+    return faults_of(validator_conduct(view, bls_key), missed=validator_missed(view, bls_key))
 
 
 def canary_counts(view: StateView) -> CanaryCounts:

@@ -153,8 +153,8 @@ def _decided(state: State, digest: bytes) -> ReceiptState:
         raise AssertionError("a chain names a receipt without a state")
     if receipt.round == 0:
         raise BusyError("a delivered receipt is in no certified round yet", found=digest.hex())
-    done = receipt.upheld + receipt.refuted + receipt.inconclusive
-    if done < receipt.due:
+    if not receipt.is_judged:
+        done = receipt.upheld + receipt.refuted + receipt.inconclusive
         raise BusyError("checks are due", expected=f"{receipt.due} verdicts", found=str(done))
     return receipt
 

@@ -1,8 +1,12 @@
 """Audit: replay a whole public log as a stranger would. Source: specs/ledger.md §7."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from creditledger.credits import reading
+from creditledger.credits.reading import CanaryCounts, Fault
+from creditledger.credits.state import StateView
 from creditledger.errors import (
     BusyError,
     CreditLedgerError,
@@ -29,6 +33,9 @@ class AuditReport:
     """The size that the checkpoint speaks of; 0 if none was accepted."""
     seen_size: int | None
     """The size that was seen last time; None where nothing was."""
+    faults: Mapping[bytes, tuple[Fault, ...]]
+    """What validators are named for, by BLS key; those that are named for nothing are left out."""
+    canaries: CanaryCounts
     error: CreditLedgerError | None
     """The first thing that does not hold."""
 
@@ -70,7 +77,10 @@ def audit_source(
         raise
     except CreditLedgerError as found:
         error = found
+    state = replica.state if replica.size else None
     return AuditReport(
+        faults={} if state is None else _faults(state),
+        canaries=CanaryCounts() if state is None else reading.canary_counts(state),
         entries=replica.size,
         rounds=rounds,
         certified=certified,
@@ -78,3 +88,9 @@ def audit_source(
         seen_size=None if replica.seen is None else replica.seen.size,
         error=error,
     )
+
+
+def _faults(state: StateView) -> dict[bytes, tuple[Fault, ...]]:
+    committee = reading.parameters_in_force(state).committee
+    found = {member.bls_key: reading.validator_faults(state, member.bls_key) for member in committee}
+    return {key: faults for key, faults in found.items() if faults}

@@ -64,6 +64,11 @@ class LedgerDirectory:
         return self.path / "evidence"
 
     @property
+    def canaries(self) -> Path:
+        """What the operator knows of its canaries until it opens them."""
+        return self.path / "canaries"
+
+    @property
     def witness(self) -> Path:
         """What the local witness has seen."""
         return self.path / "witness"

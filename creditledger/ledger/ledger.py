@@ -18,6 +18,7 @@ from creditledger.credits.fold import (
 from creditledger.credits.state import StateView
 from creditledger.errors import CreditLedgerError, StorageError
 from creditledger.ledger import rounds
+from creditledger.ledger.canaries import Canaries
 from creditledger.ledger.clock import Clock, steady_clock, system_clock
 from creditledger.ledger.cosigning import Cosigner, Reply
 from creditledger.ledger.directory import (
@@ -327,7 +328,9 @@ class Ledger:
             return None if submission is None else self.append(submission)
 
     def settle_due(self) -> list[Acknowledgement]:
-        """Log the settlement of every job whose checks are in."""
+        """Log the settlement of every job whose checks are in, once the canaries among them are open."""
+        with self.read() as state:
+            Canaries(self._directory.canaries).open_judged(self, state)
         with self.read() as state:
             records = [
                 propose_settlement(state, job, self.id) for job in due_settlements(state, self._clock())

@@ -116,6 +116,11 @@ class ReceiptState(Record):
         return self.outcome == Outcome.UPHELD or (self.outcome == Outcome.UNCHECKED and self.due == 0)
 
     @property
+    def is_judged(self) -> bool:
+        """Whether all verdicts that are due are in."""
+        return self.upheld + self.refuted + self.inconclusive >= self.due
+
+    @property
     def has_lapsed(self) -> bool:
         """Whether it was drawn and nobody judged it, ever: inconclusive without a verdict."""
         return self.outcome == Outcome.INCONCLUSIVE and self.due == 0

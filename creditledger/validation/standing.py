@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from creditledger.credits import reading
+from creditledger.credits.reading import Fault
 from creditledger.credits.state import StateView
 from creditledger.errors import UnknownIdError
 from creditledger.quantities import (
@@ -28,6 +29,10 @@ class NodeStanding:
     upheld: Count
     refuted: Count
     inconclusive: Count
+    mismatches: Count
+    """Verdicts that refuted a receipt of its, since rule set 3."""
+    confirmed_failures: Count
+    """Receipts that two validators refuted, or for which two were shown no data."""
     rate_ppm: PartsPerMillion
     """The rate at which its next receipts are checked, in 10^-6."""
     is_alarmed: bool
@@ -36,7 +41,7 @@ class NodeStanding:
     """Two validators refuted one receipt: it gets no more work."""
     settled_micro: MicroCredit
     probation_left_micro: MicroCredit
-    """Value that must still settle before its rate can fall."""
+    """Value that must still settle before its rate can fall, after a mismatch or failure too."""
     unvested_micro: MicroCredit
     """What it would lose by cheating now."""
     last_seen_unix_ms: UnixMillisecond
@@ -49,8 +54,18 @@ class ValidatorStanding:
 
     member: MemberIndex
     bls_key: BlsPublicKey
+    checks: Count
+    """Verdicts it gave, on any committee it sat on, since rule set 3; so are the other counts."""
     missed: Count
-    """Checks drawn for it that it let become overdue, on any committee it sat on."""
+    """Checks drawn for it that it let become overdue, ever."""
+    outvoted: Count
+    """Verdicts that two others contradicted."""
+    canaries: Count
+    """Opened canaries that it judged."""
+    canaries_missed: Count
+    """Those it upheld."""
+    faults: tuple[Fault, ...]
+    """What it is named for."""
 
 
 def node_standing(state: StateView, node: bytes) -> NodeStanding:
@@ -71,19 +86,28 @@ def all_standings(state: StateView) -> list[NodeStanding]:
 def validator_standings(state: StateView) -> list[ValidatorStanding]:
     """The standing of every member of the committee in force, in its order."""
     committee = reading.parameters_in_force(state).committee
-    return [
-        ValidatorStanding(
-            member=index,
-            bls_key=member.bls_key,
-            missed=reading.validator_missed(state, member.bls_key),
-        )
-        for index, member in enumerate(committee)
-    ]
+    return [_of_member(state, index, member.bls_key) for index, member in enumerate(committee)]
+
+
+def _of_member(state: StateView, index: int, bls_key: bytes) -> ValidatorStanding:
+    conduct = reading.validator_conduct(state, bls_key)
+    return ValidatorStanding(
+        member=index,
+        bls_key=bls_key,
+        checks=conduct.checks,
+        missed=reading.validator_missed(state, bls_key),
+        outvoted=conduct.outvoted,
+        canaries=conduct.canaries,
+        canaries_missed=conduct.canaries_missed,
+        faults=reading.validator_faults(state, bls_key),
+    )
 
 
 def _of_account(state: StateView, account: AccountState) -> NodeStanding:
     known = reading.node_standing(state, account.account)
+    failures = reading.node_probation(state, account.account)
     probation = reading.parameters_in_force(state).probation_micro
+    certain_until = max(failures.from_micro + probation, failures.certain_until_micro)
     return NodeStanding(
         node=account.account,
         name=account.name,
@@ -91,11 +115,13 @@ def _of_account(state: StateView, account: AccountState) -> NodeStanding:
         upheld=known.upheld,
         refuted=known.refuted,
         inconclusive=known.inconclusive,
+        mismatches=failures.mismatches,
+        confirmed_failures=failures.confirmed,
         rate_ppm=reading.check_rate_ppm(state, account.account),
         is_alarmed=bool(known.alarmed),
         is_suspended=bool(account.suspended),
         settled_micro=known.settled_micro,
-        probation_left_micro=max(0, probation - known.settled_micro),
+        probation_left_micro=max(0, certain_until - known.settled_micro),
         unvested_micro=account.unvested_micro,
         last_seen_unix_ms=known.last_seen_unix_ms,
     )

@@ -366,6 +366,12 @@ REFUSED: dict[str, tuple[Arguments, int, str]] = {
     "balance: unknown id": (lambda p: ["balance", p.pool, "ab" * 32], 6, "UnknownIdError"),
     "balance: no account": (lambda p: ["balance", p.pool], 2, "UsageError"),
     "balance: strange name": (lambda p: ["balance", p.pool, "é\n\x1b[31m"], 6, "UnknownIdError"),
+    "standing: unknown": (lambda p: ["standing", p.pool, "nobody"], 6, "UnknownIdError"),
+    "standing: a client": (lambda p: ["standing", p.pool, "alice"], 6, "UnknownIdError"),
+    "canary: no such receipt": (lambda p: ["canary", "plant", p.pool, "ab" * 32], 6, "UnknownIdError"),
+    "canary: not a digest": (lambda p: ["canary", "plant", p.pool, "ab"], 2, "UsageError"),
+    "canary: no operator's key": (lambda p: ["canary", "plant", p / "readable"], 6, "RoleError"),
+    "canary open: no ledger": (lambda p: ["canary", "open", p / "no ledger"], 2, "UsageError"),
     "statement: unknown": (lambda p: ["statement", p.pool, "nobody"], 6, "UnknownIdError"),
     # order
     "order: model": (lambda p: _order(p, model="gpt"), 6, "UnknownIdError"),

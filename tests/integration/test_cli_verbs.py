@@ -328,7 +328,11 @@ def test_json_has_the_names_that_the_spec_froze(stage: Stage) -> None:
             "audit": ask("audit", stage.pool),
             "fsck": ask("fsck", stage.pool),
         },
-        "§6": {"balance": stage.balance("bob"), "statement": ask("statement", stage.pool, "bob")},
+        "§6": {
+            "balance": stage.balance("bob"),
+            "statement": ask("statement", stage.pool, "bob"),
+            "standing": ask("standing", stage.pool, "n1"),
+        },
         "§9": {
             "capture": ask("capture", stage.pool, hold, 5, *queue),
             "release": ask("release", stage.pool, hold, *queue),
@@ -341,6 +345,32 @@ def test_json_has_the_names_that_the_spec_froze(stage: Stage) -> None:
         for verb, answer in by_verb.items():
             named = shapes[verb] | (place if "grant" in by_verb or "capture" in by_verb else set())
             assert set(answer) <= named, (verb, set(answer) - named)
+
+
+def test_standing_shows_nodes_and_validators(stage: Stage) -> None:
+    found = ask("standing", stage.pool)
+    assert [row["name"] for row in found["nodes"]] == ["n1"]
+    assert found["nodes"][0] == ask("standing", stage.pool, "n1")
+    assert found["nodes"][0]["rate_ppm"] == 1_000_000
+    assert [(row["member"], row["faults"]) for row in found["validators"]] == [(0, [])]
+    assert set(found["validators"][0]) == {
+        "member", "bls_key", "checks", "missed", "outvoted", "canaries", "canaries_missed", "faults",
+    }  # fmt: skip
+    shown = cli("standing", stage.pool).out
+    assert "nodes" in shown
+    assert "validators" in shown
+
+
+def test_a_canary_that_is_none_is_counted(stage: Stage) -> None:
+    before = ask("audit", stage.pool)["canaries_committed"]
+    planted = ask("canary", "plant", stage.pool)
+    assert set(planted) == {"receipt", "index", "leaf_hash", "repeated", "status", "round"}
+    assert planted["receipt"] is None
+    opened = ask("canary", "open", stage.pool)
+    assert set(opened) == {"opened", "committed", "opened_ever"}
+    assert (opened["opened"], opened["committed"], opened["opened_ever"]) == ([], before + 1, 0)
+    audited = ask("audit", stage.pool)
+    assert (audited["canaries_committed"], audited["faulty_validators"]) == (before + 1, [])
 
 
 def test_doctor_reports_and_never_fails() -> None:
