@@ -50,7 +50,7 @@ class SpanKernel:
 
 
 def honest_kernels(model: LoadedModel, *, layer_start: int, layer_stop: int) -> list[SpanKernel]:
-    """The numpy kernels, and those of torch where it is installed."""
+    """The numpy kernels, and those of torch where it is installed, on its GPU too if it sees one."""
     span = (layer_start, layer_stop)
     kernels = [
         SpanKernel(
@@ -63,8 +63,15 @@ def honest_kernels(model: LoadedModel, *, layer_start: int, layer_stop: int) -> 
     ]
     if util.find_spec("torch") is None:
         return kernels
+    from creditledger.activations.runners.torch_blocks import devices
+
     return kernels + [
-        SpanKernel(name=name, is_honest=True, prepare=partial(_torch, model, span, dtype, attention))
+        SpanKernel(
+            name=name if device == "cpu" else f"{name}-{device}",
+            is_honest=True,
+            prepare=partial(_torch, model, span, dtype, attention, device),
+        )
+        for device in devices()
         for name, dtype, attention in _TORCH_KERNELS
     ]
 
@@ -166,8 +173,10 @@ def _small_cache(model: LoadedModel, span: tuple[int, int], bits: int) -> Delive
     )
 
 
-def _torch(model: LoadedModel, span: tuple[int, int], dtype: str, attention: str) -> Deliver:
+def _torch(model: LoadedModel, span: tuple[int, int], dtype: str, attention: str, device: str) -> Deliver:
     from creditledger.activations.runners.torch_blocks import TorchBlocks
 
-    blocks = TorchBlocks(model, layer_start=span[0], layer_stop=span[1], dtype=dtype, attention=attention)
+    blocks = TorchBlocks(
+        model, layer_start=span[0], layer_stop=span[1], dtype=dtype, attention=attention, device=device
+    )
     return lambda run, other: round_bf16(blocks.run(run.inputs))

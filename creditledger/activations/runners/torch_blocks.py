@@ -27,6 +27,11 @@ ATTENTIONS: Final = ("eager", "sdpa")
 Tensor = Any
 
 
+def devices() -> tuple[str, ...]:
+    """Where blocks can run on this machine: "cpu", and "cuda" if torch sees a GPU."""
+    return ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",)
+
+
 class TorchBlock(torch.nn.Module):  # type: ignore[misc, unused-ignore]
     """One decoder layer: ``forward`` maps ``(..., T, hidden)`` for positions 0..T-1 to the same."""
 
@@ -100,8 +105,8 @@ class TorchBlocks(torch.nn.Module):  # type: ignore[misc, unused-ignore]
     """Layers ``[layer_start, layer_stop)`` of ``model`` in ``.layers``, one `TorchBlock` each.
 
     ``forward(hidden)``: torch tensor ``(..., T, hidden)`` of ``dtype``, the whole prefix; returns
-    the span's output. ``dtype``: one of `DTYPES`; ``attention``: one of `ATTENTIONS`. Raises
-    ActivationError for others."""
+    the span's output. ``dtype``: one of `DTYPES`; ``attention``: one of `ATTENTIONS`; ``device``: one of
+    `devices()`. Raises ActivationError for others."""
 
     def __init__(
         self,
@@ -111,6 +116,7 @@ class TorchBlocks(torch.nn.Module):  # type: ignore[misc, unused-ignore]
         layer_stop: int,
         dtype: str = "bfloat16",
         attention: str = "eager",
+        device: str = "cpu",
     ) -> None:
         super().__init__()
         if dtype not in DTYPES or attention not in ATTENTIONS:
@@ -119,12 +125,16 @@ class TorchBlocks(torch.nn.Module):  # type: ignore[misc, unused-ignore]
                 expected=f"dtype in {DTYPES}, attention in {ATTENTIONS}",
                 found=f"{dtype[:40]}, {attention[:40]}",
             )
+        if device not in devices():
+            raise ActivationError("no such device here", expected=f"one of {devices()}", found=device[:40])
         self.model = model.description
         self.layer_start, self.layer_stop, self._dtype = layer_start, layer_stop, dtype
         self.layers = torch.nn.ModuleList(
             TorchBlock(model.description, model.layer(index), dtype=dtype, attention=attention)
             for index in range(layer_start, layer_stop)
         )
+        self._device = device
+        self.to(device)
 
     def forward(self, hidden: Tensor) -> Tensor:
         for layer in self.layers:
@@ -138,5 +148,6 @@ class TorchBlocks(torch.nn.Module):  # type: ignore[misc, unused-ignore]
         start, stop = self.layer_start, self.layer_stop
         require_span_inputs(inputs, self.model.shape, layer_start=start, layer_stop=stop)
         with torch.inference_mode():
-            hidden = torch.from_numpy(np.ascontiguousarray(inputs)).to(getattr(torch, self._dtype))
-            return np.asarray(self(hidden).float().numpy(), dtype=np.float32)
+            hidden = torch.from_numpy(np.ascontiguousarray(inputs))
+            delivered = self(hidden.to(self._device, getattr(torch, self._dtype)))
+            return np.asarray(delivered.float().cpu().numpy(), dtype=np.float32)

@@ -31,6 +31,13 @@ def inputs() -> Float32Array:
     return round_bf16(random.standard_normal((24, SHAPE.hidden), dtype=np.float32))
 
 
+def _devices() -> tuple[str, ...]:
+    pytest.importorskip("torch", reason="torch is not installed")
+    from creditledger.activations.runners.torch_blocks import devices
+
+    return devices()
+
+
 def _blocks(model: LoadedModel, **kind: Any) -> Any:
     pytest.importorskip("torch", reason="torch is not installed")
     from creditledger.activations.runners.torch_blocks import TorchBlocks
@@ -75,8 +82,25 @@ def test_an_unknown_kernel_or_span_is_refused(model: LoadedModel, inputs: Float3
     for kind in ({"dtype": "int8"}, {"attention": "flash"}):
         with pytest.raises(ActivationError, match="no such torch kernel"):
             _blocks(model, **kind)
+    with pytest.raises(ActivationError, match="no such device here"):
+        _blocks(model, device="abacus")
     with pytest.raises(ActivationError, match="wrong shape"):
         _blocks(model).run(inputs[:, :10])
+
+
+@pytest.mark.torch
+def test_the_processor_is_always_a_device(model: LoadedModel, inputs: Float32Array) -> None:
+    assert "cpu" in _devices()
+    np.testing.assert_array_equal(_blocks(model, device="cpu").run(inputs), _blocks(model).run(inputs))
+
+
+@pytest.mark.cuda
+@pytest.mark.torch
+def test_a_gpu_gives_nearly_what_the_processor_gives(model: LoadedModel, inputs: Float32Array) -> None:
+    if "cuda" not in _devices():
+        pytest.skip("no CUDA device")
+    ours = _blocks(model, dtype="float32").run(inputs)
+    np.testing.assert_allclose(_blocks(model, dtype="float32", device="cuda").run(inputs), ours, atol=2e-3)
 
 
 def test_without_torch_the_import_names_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
