@@ -23,7 +23,7 @@ from creditledger.minting.failures import FailureCount
 from creditledger.minting.handover import sign_handover
 from creditledger.minting.kept_inputs import KeptInputs
 from creditledger.minting.ledger_link import LedgerLink
-from creditledger.minting.outbox import MemoryOutbox, Outbox, SubmissionQueue
+from creditledger.minting.outbox import MemoryOutbox, Outbox, SubmissionQueue, Submit
 from creditledger.minting.receipt_maker import MintedReceipt, ReceiptMaker
 from creditledger.minting.sealed_evidence import audit_keys
 from creditledger.minting.selection import SelectedRows, Selection, positions_of
@@ -55,10 +55,13 @@ class Minter:
         evidence: Path | None = None,
         profiles: Mapping[int, CalibrationProfile] | None = None,
         numerics: Numerics = BF16_NUMERICS,
+        submit: Submit | None = None,
     ) -> None:
         """``ledger``: opened, or its directory. ``key``: the node's, or its key file. ``outbox``: where
         batches wait durably; None keeps them in memory. ``evidence``: where sealed inputs are kept;
         None is the ledger's own. ``profiles``: by the span's ``layer_stop``; None reads the ledger's.
+        ``submit``: where batches go; None is ``ledger``. With it a ``ledger`` that another process writes
+        is only read.
 
         Raises RoleError for another role's or ledger's key and for a retired one, StorageError,
         KeyFormatError, ActivationError for numerics whose activations are not bf16, fp16 or fp32."""
@@ -72,6 +75,7 @@ class Minter:
         row_format(numerics.activations)
         self._numerics = numerics
         self._profiles = profiles
+        self._log: Submit = submit or self._link.submit
         self._outbox: SubmissionQueue = MemoryOutbox() if outbox is None else Outbox(outbox)
         self._kept = KeptInputs(
             evidence or self._link.path / "evidence",
@@ -288,7 +292,7 @@ class Minter:
         return acknowledgements
 
     def _submit(self, submission: Submission) -> Acknowledgement:
-        acknowledgement = self._link.submit(submission)
+        acknowledgement = self._log(submission)
         self._in_batch.pop(_name(submission), None)
         return acknowledgement
 

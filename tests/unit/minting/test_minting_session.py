@@ -15,6 +15,7 @@ from creditledger.credits import reading
 from creditledger.errors import BusyError, RefusedError, RoleError, StorageError, UnknownIdError
 from creditledger.ledger import directory
 from creditledger.ledger.keyring import KeyFile, KeyRole, save_key
+from creditledger.ledger.writer import Acknowledgement
 from creditledger.minting import batching
 from creditledger.minting.failures import FailureCount
 from creditledger.minting.kept_inputs import KeptInputs
@@ -23,6 +24,7 @@ from creditledger.minting.sealed_evidence import open_sketches
 from creditledger.minting.session import Session
 from creditledger.minting.worker import Worker
 from creditledger.quantities import ZERO_DIGEST
+from creditledger.records.entry import Submission
 from creditledger.records.job import Job
 from creditledger.records.receipt import OutputKind
 from creditledger.transparency.keys import Ed25519Signer
@@ -303,20 +305,17 @@ def test_waiting_ends_though_more_keeps_coming(monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_restarted_outbox_delivers_once(pool: WorkingPool, tmp_path: Path) -> None:
     """Flushed while the ledger was away, delivered by the next process, and never twice."""
-    first = pool.minter(0, outbox=tmp_path / "outbox")
-    with open_session(pool, first, pool.order()) as session:
-        record(session, 0, 256)
 
-    def away(_: object) -> None:
+    def away(_: object) -> Acknowledgement:
         raise BusyError("away")
 
-    honest = first._link.submit
-    first._link.submit = away
+    first = pool.minter(0, outbox=tmp_path / "outbox", submit=away)
+    with open_session(pool, first, pool.order()) as session:
+        record(session, 0, 256)
     assert first.flush() == []
     assert first.waiting == 1
     pending = next((tmp_path / "outbox").iterdir())
     kept = pending.read_bytes()
-    first._link.submit = honest
     second = pool.minter(0, outbox=tmp_path / "outbox")
     (acknowledgement,) = second.flush()
     pending.write_bytes(kept)
@@ -344,6 +343,26 @@ def test_a_minter_opens_a_directory_by_itself(pool: WorkingPool, tmp_path: Path)
     lock.close()
     assert len(minter.flush()) == 1
     assert session.receipts
+
+
+def test_a_minter_submits_through_somebody_else(pool: WorkingPool) -> None:
+    """Another process writes the ledger all the time: this one only reads it."""
+    job = pool.order()
+    pool.ledger.close()
+    taken: list[Submission] = []
+
+    def desk(submission: Submission) -> Acknowledgement:
+        taken.append(submission)
+        return Acknowledgement(index=7, leaf_hash=bytes(32), repeated=False)
+
+    minter = Minter(pool.ledger.path, key=pool.nodes[0], model=job.model, clock=pool.clock, submit=desk)
+    lock = directory.WriterLock(pool.ledger.directory.lock)
+    with minter.session(pool.work_order(job, 0)) as session:
+        record(session, 0, 256)
+    assert [one.index for one in minter.flush()] == [7]
+    lock.close()
+    assert (minter.failures, minter.waiting) == ({}, 0)
+    assert [one.bodies[0] for one in taken] == [session.receipts[0].encode()]
 
 
 def test_what_cannot_work_at_all_is_said_at_once(pool: WorkingPool, tmp_path: Path) -> None:
