@@ -81,6 +81,9 @@ def campaign(**changed: Any) -> dict[str, Any]:
         "owed_micro": 100,
         "ratio_share_median": 0.5,
         "ratio_share_max": 1.1,
+        "refutals": [
+            {"job": 7, "layer_start": 0, "reason": "TAIL", "ratio": 0.9, "tail": 8.1, "position": 3}
+        ],
     }
     cheat = {
         "cheat": "skip",

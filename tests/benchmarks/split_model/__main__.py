@@ -1,9 +1,9 @@
 """A thousand jobs over a model that two processes share: one runs its half with torch, the other with NumPy.
 
-``python -m tests.benchmarks.split_model [--jobs N] [--json FILE]``: client, operator and three validators in
-this process, a node in each of two others, SmolLM2's real weights, real clocks. Every receipt is drawn, run
-again by two of the three validators, settled and vested. Then every cheat that the check must see works in
-one process beside the other's honest node until it is suspended. Exit code 1 where a goal is missed."""
+``python -m tests.benchmarks.split_model [--jobs N] [--layers N] [--json FILE]``: client, operator and three
+validators in this process, a node in each of two others, SmolLM2's real weights, real clocks. Every receipt
+is drawn, run again by two of the three validators, settled and vested. Then every cheat that the check must
+see works in one process beside the other's honest node until it is suspended. Exit code 1: a goal missed."""
 
 import argparse
 import json
@@ -73,7 +73,7 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--positions", type=int, nargs="+", default=[32, 48, 64], help="of a job: one of these"
     )
-    parser.add_argument("--layers", type=int, default=30, help="how many of the model; each node has half")
+    parser.add_argument("--layers", type=int, default=8, help="how many of the model; each node has half")
     parser.add_argument("--group", type=int, default=20, help="jobs under one round")
     parser.add_argument("--cheats", nargs="*", help="only these; none without a name; default: all")
     parser.add_argument("--cheat-jobs", type=int, default=3, help="jobs in which a cheat must be convicted")

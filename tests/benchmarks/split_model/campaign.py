@@ -2,9 +2,9 @@
 
 import random
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import median
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from creditledger.credits import reading
 from creditledger.credits.state import StateView
@@ -39,6 +39,8 @@ class HonestTally:
     ratio_share_median: float = 0.0
     """Of all verdicts, how far the ratio was on its way to the threshold: 1 is refuted."""
     ratio_share_max: float = 0.0
+    refutals: list[dict[str, Any]] = field(default_factory=list)
+    """Verdicts against honest receipts, and what was measured."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -60,7 +62,9 @@ class CheatTally:
 def run_honest(
     pool: SplitPool, jobs: int, *, positions: Sequence[int], group: int, tell: Callable[[str], None]
 ) -> HonestTally:
-    """``jobs`` jobs between the two honest nodes, ``group`` under one round; vested at the end."""
+    """``jobs`` jobs between the two honest nodes, ``group`` under one round; vested at the end.
+
+    Once a node is suspended no more jobs are ordered: those left over are unpaid."""
     chance = random.Random(pool.seed)
     nodes = (pool.party(TORCH), pool.party(NUMPY))
     tasks = [
@@ -69,34 +73,57 @@ def run_honest(
     ]
     orders: list[Order] = []
     for some in _groups(tasks, group):
+        if suspended(pool):
+            break
         orders += pool.run(some)
         tell(f"{len(orders)} of {jobs} honest jobs, {len(pool.judgements)} checks")
     for _ in range(ROUNDS_AFTER):
         pool.settle()
     shares = [
-        judged.ratio / judged.threshold for judged in pool.judgements if judged.ratio and judged.threshold
+        judged.ratio / judged.threshold for _, judged in pool.judgements if judged.ratio and judged.threshold
     ]
     tally = HonestTally(
-        jobs=jobs, ratio_share_median=median(shares or [0.0]), ratio_share_max=max(shares, default=0.0)
+        jobs=jobs,
+        jobs_unpaid=jobs - len(orders),
+        ratio_share_median=median(shares or [0.0]),
+        ratio_share_max=max(shares, default=0.0),
     )
     with pool.ledger.read() as state:
         for order in orders:
             _count_honest(tally, state, order, pool)
         for node in nodes:
             _count_account(tally, state, node.account)
+        tally.refutals = list(_refutals(pool, state, orders))
     return tally
+
+
+def _refutals(pool: SplitPool, state: StateView, orders: Sequence[Order]) -> Iterator[dict[str, Any]]:
+    numbers = {order.job.digest(pool.ledger.id): number for number, order in enumerate(orders)}
+    for digest, judged in pool.judgements:
+        receipt = reading.receipt_state(state, digest)
+        if judged.outcome is Outcome.REFUTED and receipt is not None and judged.statistics is not None:
+            yield {
+                "job": numbers[receipt.job],
+                "layer_start": receipt.layer_start,
+                "reason": judged.reason.name,
+                "ratio": round(judged.statistics.ratio, 3),
+                "tail": round(judged.statistics.tail, 2),
+                "position": judged.statistics.worst_position,
+            }
 
 
 def run_cheats(
     pool: SplitPool, *, positions: int, jobs: int, group: int, tell: Callable[[str], None]
 ) -> list[CheatTally]:
-    """Up to ``jobs`` jobs for each cheat beside the other process's honest node, until it is convicted."""
+    """Up to ``jobs`` jobs for each cheat beside the other process's honest node, until it is convicted.
+
+    None where an honest node is suspended: there is nobody to work beside."""
     tallies = [
         CheatTally(engine=engine, cheat=cheat, positions=positions)
         for engine in ENGINES
         for cheat in pool.cheats.get(engine, ())
     ]
-    for number in range(jobs):
+    for number in range(0 if suspended(pool) else jobs):
         free = [tally for tally in tallies if not tally.convicted]
         for some in _groups(free, group):
             orders = pool.run([_cheating(pool, tally, number) for tally in some])

@@ -74,8 +74,8 @@ class SplitPool:
     client: Wallet = field(init=False)
     validators: list[Validator] = field(init=False)
     lines: Lines = field(init=False)
-    judgements: list[Judgement] = field(default_factory=list)
-    """What validators of this pool came to, each by running a span again."""
+    judgements: list[tuple[bytes, Judgement]] = field(default_factory=list)
+    """What validators of this pool came to, each by running a span again, with the receipt's digest."""
     _opened: ExitStack = field(default_factory=ExitStack)
 
     def __enter__(self) -> "SplitPool":
@@ -137,7 +137,7 @@ class SplitPool:
         """All due spans are run again; verdicts are committed to, then shown."""
         while actions := [action for validator in self.validators for action in validator.step()]:
             for one in actions:
-                self.judgements += one.judgements.values() if isinstance(one, Committed) else ()
+                self.judgements += one.judgements.items() if isinstance(one, Committed) else ()
 
     def _ordered(self, task: Task) -> Job:
         plan = [

@@ -15,13 +15,14 @@ def goals(told: dict[str, Any]) -> list[Line]:
     jobs, receipts, convicted = honest["jobs"], honest["receipts"], told["honest_convicted"]
     earned = honest["earned_micro"] + honest["unvested_micro"]
     checked = f"{honest['receipts_checked']} of {receipts}, {honest['verdicts']} verdicts"
+    tails = [f"job {one['job']}: {one['reason']} {one['tail']}" for one in honest["refutals"]]
     lines = [
         _unpaid("honest jobs unpaid", honest["jobs_unpaid"], jobs),
         _unpaid("honest receipts unpaid", honest["receipts_unpaid"], receipts),
         ("honest receipts run again", checked, "all", honest["receipts_checked"] == receipts),
         (
             "honest verdicts refuted, inconclusive",
-            f"{honest['refuted']}, {honest['inconclusive']}",
+            ", ".join([f"{honest['refuted']}, {honest['inconclusive']}", *tails]),
             "-",
             True,
         ),
