@@ -124,8 +124,10 @@ def judge_window(
         return _refuted(Reason.BROKEN_LINK)
     if link is Link.UNEXPLAINED:
         return Judgement(outcome=Outcome.INCONCLUSIVE, reason=Reason.BROKEN_LINK)
-    if profile is None:
+    if profile is None or not rerun.knows_lengths:
         return Judgement(outcome=Outcome.INCONCLUSIVE, reason=Reason.NO_PROFILE)
+    if rerun.is_blinded(receipt):
+        return Judgement(outcome=Outcome.INCONCLUSIVE, reason=Reason.RESOLUTION)
     if not rerun.covers(receipt):
         return Judgement(outcome=Outcome.INCONCLUSIVE, reason=Reason.NO_DATA)
     windows = [rerun.window(receipt, claimed.sketch)]

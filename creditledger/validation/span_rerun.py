@@ -9,7 +9,7 @@ from creditledger.activations.commitment import DrawnTokens
 from creditledger.activations.delivered import verify_delivered
 from creditledger.activations.distance import CheckedWindow
 from creditledger.activations.row_format import is_in_format, row_format
-from creditledger.activations.runners.layer_runner import LayerRunner, TokenScorer
+from creditledger.activations.runners.layer_runner import EmbeddingRuler, LayerRunner, TokenScorer
 from creditledger.activations.sealing import OpenedInputs
 from creditledger.activations.sketch import Sketch, SketchContext, real_rows, sketch_seed
 from creditledger.activations.token_check import TokenSupport, token_support
@@ -31,13 +31,21 @@ class SpanRerun:
         self._runner = runner
         self.covered = 0
         """Positions that were re-executed, from 0."""
+        self.knows_lengths = chain[0].layer_start > 0 or isinstance(runner, EmbeddingRuler)
+        """Whether ``runner`` can tell how long the span's input rows may be."""
+        self._blinded_from: int | None = None
         rows = _committed_rows(chain, inputs, width=runner.model.shape.hidden)
-        if rows:
-            self._run(np.concatenate(rows), chain[0], runner)
+        if rows and self.knows_lengths:
+            self._run(self._within_lengths(np.concatenate(rows), chain[0]), chain[0], runner)
 
     def covers(self, receipt: Receipt) -> bool:
         """Whether the window of ``receipt`` was re-executed."""
         return receipt.window_start + receipt.positions <= self.covered
+
+    def is_blinded(self, receipt: Receipt) -> bool:
+        """Whether some row up to the end of ``receipt``'s window is of no length that layer 0 is given."""
+        stop = receipt.window_start + receipt.positions
+        return self._blinded_from is not None and self._blinded_from < stop
 
     def window(self, receipt: Receipt, claimed: Sketch) -> CheckedWindow:
         """What to measure ``claimed``, the opened sketch of ``receipt``, against."""
@@ -66,7 +74,18 @@ class SpanRerun:
             scores=runner.logits,
         )
 
+    def _within_lengths(self, inputs: Float32Array, first: Receipt) -> Float32Array:
+        """The rows before the first that is too long or too short for layer 0; later layers have no bound."""
+        if first.layer_start > 0 or not isinstance(self._runner, EmbeddingRuler):
+            return inputs
+        within = self._runner.embedding_lengths().positions_within(inputs)
+        if within < len(inputs):
+            self._blinded_from = within
+        return inputs[:within]
+
     def _run(self, inputs: Float32Array, first: Receipt, runner: LayerRunner) -> None:
+        if not len(inputs):
+            return
         start, stop = first.layer_start, first.layer_stop
         try:
             self._reference = runner.reference(inputs, layer_start=start, layer_stop=stop)

@@ -1,8 +1,8 @@
 """The figures of the check, measured anew: what it costs, what it refutes, what it must never refute.
 
-``python -m tests.benchmarks.detection [--json FILE] [--quick] [--processes N]`` on SmolLM2's real weights,
-layers 0, 6, 14, 28, 12-15 and all 30. Beside ours stand TOPLOC's figures from an earlier measurement on the
-same weights: they are not measured here. Source: specs/check.md §6."""
+``python -m tests.benchmarks.detection [--json FILE] [--quick] [--only KIND] [--processes N]`` on SmolLM2's
+real weights, layers 0, 6, 14, 28, 12-15 and all 30. Beside ours stand TOPLOC's figures from an earlier
+measurement on the same weights: they are not measured here. Source: specs/check.md §6."""
 
 import argparse
 import json
@@ -17,8 +17,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+
+from creditledger.activations.bf16 import Float32Array, round_bf16
 from creditledger.activations.calibration import CalibrationProfile, CalibrationRun, measure_profile
 from creditledger.activations.distance import RULES, judge_statistics
+from creditledger.activations.embedding_bound import LENGTH_FACTOR_MAX, row_norms
+from creditledger.activations.runners.numpy_llama import NumpyLlama
 from creditledger.activations.runners.span_calibration import text_sequences
 from creditledger.activations.runners.span_kernels import (
     SpanKernel,
@@ -26,7 +31,7 @@ from creditledger.activations.runners.span_kernels import (
     degraded_kernels,
     honest_kernels,
 )
-from creditledger.activations.runners.span_samples import Sample, measure_samples, span_runs
+from creditledger.activations.runners.span_samples import Sample, measure_samples, span_run, span_runs
 from creditledger.activations.runners.weights import LoadedModel, load_model
 from creditledger.records.receipt import BF16_NUMERICS
 from creditledger.records.verdict import Outcome
@@ -36,7 +41,8 @@ Span = tuple[int, int]
 CALIBRATION_SEQUENCES: Final = 8
 CHUNK: Final = 4
 """Sequences of one task: bounds memory, and gives both processes work to the end."""
-SCALE_ATTACK: Final = 1000.0
+SCALES: Final = (0.01, 16.0, 100.0, 300.0, 1000.0)
+"""What a client multiplies the inputs of layer 0 by; those of later layers, by the last."""
 SLOW_KERNELS: Final = ("torch-sdpa-fp16",)
 """fp16 products are emulated on a CPU: run on the first chunk only."""
 
@@ -73,18 +79,21 @@ class Tally:
     ratios: list[float] = field(default_factory=list)
     tail_max: float = 0.0
 
-    def count(self, sample: Sample, resolution: float) -> None:
-        """Add one window."""
+    def count(self, sample: Sample, resolution: float, *, is_blinded: bool) -> None:
+        """Add one window. ``is_blinded``: its check says nothing, since a row before its end is too long."""
         self.is_honest = sample.is_honest
         self.windows += 1
+        self.ratios.append(sample.statistics.ratio)
+        self.tail_max = max(self.tail_max, sample.statistics.tail)
+        if is_blinded:
+            self.inconclusive += 1
+            return
         for name, rule in RULES.items():
             outcome, _ = judge_statistics(sample.statistics, rule=rule, profile_resolution=resolution)
             self.refuted[name] += outcome is Outcome.REFUTED
             if name == "default":
                 self.upheld += outcome is Outcome.UPHELD
                 self.inconclusive += outcome is Outcome.INCONCLUSIVE
-        self.ratios.append(sample.statistics.ratio)
-        self.tail_max = max(self.tail_max, sample.statistics.tail)
 
     def add(self, other: "Tally") -> None:
         """Add all windows of another tally."""
@@ -109,7 +118,9 @@ class Tally:
 
 Key = tuple[str, int, Span]
 """Kernel, window length, span."""
-HONEST, CHEATS, SCALED = "honest", "cheats", "scaled"
+HONEST, CHEATS, SCALED = KINDS = ("honest", "cheats", "scaled")
+AT_BOUND: Final = 0.0
+"""Instead of a scale: every row as long as the check still takes it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,17 +133,22 @@ class Task:
     """Of the sequences after those that calibrate."""
     count: int
     seeds: int
+    scale: float = 1.0
 
     @property
     def span(self) -> Span:
         return self.profile.layer_start, self.profile.layer_stop
 
 
-def measured(plan: Plan, pool: Executor, *, tell: Callable[[str], None]) -> dict[Key, Tally]:
-    """Everything in ``plan``. The same plan gives the same figures, however many processes share it."""
+def measured(
+    plan: Plan, pool: Executor, *, tell: Callable[[str], None], kinds: Sequence[str] = KINDS
+) -> dict[Key, Tally]:
+    """Everything in ``plan``, or of it some ``kinds``.
+
+    The same plan gives the same figures, however many processes share it."""
     profiles = dict(pool.map(_profile, [part.span for part in plan]))
     tell("profiles are measured")
-    waiting = [pool.submit(run_task, task) for task in _tasks(plan, profiles)]
+    waiting = [pool.submit(run_task, task) for task in _tasks(plan, profiles) if task.kind in kinds]
     found: dict[Key, Tally] = {}
     for done, future in enumerate(as_completed(waiting), start=1):
         for key, tally in future.result().items():
@@ -146,7 +162,6 @@ def _tasks(plan: Plan, profiles: dict[Span, CalibrationProfile]) -> Iterator[Tas
         for kind, sequences, seeds in (
             (HONEST, part.honest_sequences, part.honest_seeds),
             (CHEATS, part.cheat_sequences, part.cheat_seeds),
-            (SCALED, SCALED_SEQUENCES, 1),
         ):
             for first in range(0, sequences, CHUNK):
                 yield Task(
@@ -156,6 +171,15 @@ def _tasks(plan: Plan, profiles: dict[Span, CalibrationProfile]) -> Iterator[Tas
                     count=min(CHUNK, sequences - first),
                     seeds=seeds,
                 )
+        for scale in (AT_BOUND, *SCALES) if part.span[0] == 0 else SCALES[-1:]:
+            yield Task(
+                kind=SCALED,
+                profile=profiles[part.span],
+                first=0,
+                count=SCALED_SEQUENCES,
+                seeds=1,
+                scale=scale,
+            )
 
 
 def run_task(task: Task) -> dict[Key, Tally]:
@@ -163,8 +187,8 @@ def run_task(task: Task) -> dict[Key, Tally]:
     model = load_model()
     _one_thread_of_torch()
     start = CALIBRATION_SEQUENCES + task.first
-    factor = SCALE_ATTACK if task.kind == SCALED else 1.0
-    runs = _runs(model, task.span, slice(start, start + task.count), factor=factor)
+    runs = _runs(model, task.span, slice(start, start + task.count), scale=task.scale)
+    within = [_positions_within(model, task.span, run) for run in runs]
     samples = measure_samples(
         _kernels(model, task),
         runs,
@@ -174,10 +198,23 @@ def run_task(task: Task) -> dict[Key, Tally]:
     )
     tallies: dict[Key, Tally] = {}
     for sample in samples:
-        name = f"{SCALED}:{sample.kernel}" if task.kind == SCALED else sample.kernel
-        tally = tallies.setdefault((name, sample.statistics.positions, task.span), Tally())
-        tally.count(sample, task.profile.resolution_median)
+        name = f"{_prefix(task.scale)}{sample.kernel}" if task.kind == SCALED else sample.kernel
+        positions = sample.statistics.positions
+        tally = tallies.setdefault((name, positions, task.span), Tally())
+        is_blinded = sample.first_position + positions > within[sample.sequence - start]
+        tally.count(sample, task.profile.resolution_median, is_blinded=is_blinded)
     return tallies
+
+
+def _prefix(scale: float) -> str:
+    return f"{SCALED} {scale:g}:"
+
+
+def _positions_within(model: LoadedModel, span: Span, run: CalibrationRun) -> int:
+    """Positions before the first row that blinds a check: only rows of layer 0 can."""
+    if span[0]:
+        return len(run.inputs)
+    return model.embedding_lengths.positions_within(run.inputs)
 
 
 def _kernels(model: LoadedModel, task: Task) -> list[SpanKernel]:
@@ -203,12 +240,21 @@ def _profile(span: Span) -> tuple[Span, CalibrationProfile]:
     return span, profile
 
 
-def _runs(model: LoadedModel, span: Span, part: slice, *, factor: float = 1.0) -> list[CalibrationRun]:
+def _runs(model: LoadedModel, span: Span, part: slice, *, scale: float = 1.0) -> list[CalibrationRun]:
     sequences = list(text_sequences(model, TEXT_SEQUENCES))
     # Every fourth calibrates: these and the others both come from all over the text.
     calibrating = sequences[:: TEXT_SEQUENCES // CALIBRATION_SEQUENCES]
     chosen = [*calibrating, *(tokens for tokens in sequences if tokens not in calibrating)][part]
-    return list(span_runs(model, chosen, layer_start=span[0], layer_stop=span[1], input_factor=factor))
+    if scale != AT_BOUND:
+        return list(span_runs(model, chosen, layer_start=span[0], layer_stop=span[1], input_factor=scale))
+    inputs = [_lengthened(model, model.embedding(tokens)) for tokens in chosen]
+    return [span_run(NumpyLlama(model), rows, layer_start=span[0], layer_stop=span[1]) for rows in inputs]
+
+
+def _lengthened(model: LoadedModel, rows: Float32Array) -> Float32Array:
+    """Rows of layer 0, each as long as the check takes it, short of a bf16 spacing."""
+    most = LENGTH_FACTOR_MAX * model.embedding_lengths.longest * (1 - 2**-8)
+    return round_bf16(rows * (most / row_norms(rows))[:, None].astype(np.float32))
 
 
 def _one_thread_of_torch() -> None:
@@ -267,8 +313,8 @@ DETECTED_AT_32: Final = (("int8 per channel, 32 tokens", "int8", 0.85), ("fp8 e4
 STRICT_EXEMPT: Final = "split-k4-bf16"
 
 
-def detection_rows(found: dict[Key, Tally], *, least_windows: int) -> list[Row]:
-    """The table's rows about outcomes."""
+def detection_rows(found: dict[Key, Tally], *, least_windows: int, kinds: Sequence[str] = KINDS) -> list[Row]:
+    """The table's rows about outcomes of ``kinds``."""
     honest = sorted(
         {
             kernel
@@ -276,11 +322,19 @@ def detection_rows(found: dict[Key, Tally], *, least_windows: int) -> list[Row]:
             if tally.is_honest and not kernel.startswith(SCALED)
         }
     )
-    rows = [
-        _honest_row(found, honest, 32, "default", least_windows),
-        _honest_row(found, [name for name in honest if name != STRICT_EXEMPT], 32, "strict", least_windows),
-        _honest_row(found, honest, 256, "default", 0),
-    ]
+    rows = []
+    if HONEST in kinds:
+        strict = [name for name in honest if name != STRICT_EXEMPT]
+        rows += [
+            _honest_row(found, honest, 32, "default", least_windows),
+            _honest_row(found, strict, 32, "strict", least_windows),
+            _honest_row(found, honest, 256, "default", 0),
+        ]
+    return [*rows, *(_cheat_rows(found) if CHEATS in kinds else ()), *_scaled_rows(found)]
+
+
+def _cheat_rows(found: dict[Key, Tally]) -> list[Row]:
+    rows = []
     for case, kernel, rule, least, toploc in CAUGHT:
         rows.append(_caught(found, case, kernel, 256, rule, least, toploc))
     for case, kernel, least in DETECTED_AT_32:
@@ -288,25 +342,56 @@ def detection_rows(found: dict[Key, Tally], *, least_windows: int) -> list[Row]:
     for case, kernel, toploc in LIMITS:
         share = pooled(found, [kernel], 256).share("default")
         rows.append(Row(case=case, ours=f"{share:.3f}", toploc=toploc, goal="a documented limit", met=True))
-    return [*rows, *_scaled_rows(found)]
+    return rows
 
 
 def _scaled_rows(found: dict[Key, Tally]) -> Iterator[Row]:
-    for case, is_long in (("spans of 1 to 4 layers", False), ("all 30 layers", True)):
-        total, upheld = Tally(), set()
-        for (kernel, positions, (start, stop)), tally in found.items():
-            if kernel.startswith(SCALED) and positions == 256 and (stop - start > 4) == is_long:
-                total.add(tally)
-                upheld |= {kernel.removeprefix(f"{SCALED}:")} if tally.upheld else set()
+    for scale in SCALES:
+        for spans, is_later in (("from layer 0", False), ("of later layers", True)):
+            tallies = _scaled(found, scale, is_later=is_later)
+            total = _total(tallies)
+            if total.windows:
+                yield Row(
+                    case=f"input scaled x{scale:g}, spans {spans}",
+                    ours=_outcomes(tallies),
+                    toploc="-",
+                    goal="inconclusive, never upheld",
+                    met=total.inconclusive == total.windows,
+                )
+    for who, is_honest, goal in (("honest", True, "upheld"), ("cheats", False, "refuted")):
+        at_bound = _scaled(found, AT_BOUND, is_later=False)
+        tallies = [(kernel, tally) for kernel, tally in at_bound if tally.is_honest == is_honest]
+        total = _total(tallies)
         if total.windows:
-            named = f" ({', '.join(sorted(upheld))})" if upheld else ""
             yield Row(
-                case=f"input scaled x1000, {case}",
-                ours=f"{total.upheld} of {total.windows} upheld{named}, {total.inconclusive} inconclusive",
+                case=f"input as long as allowed, {who}",
+                ours=_outcomes(tallies),
                 toploc="-",
-                goal="inconclusive, never upheld",
-                met=total.inconclusive == total.windows,
+                goal=goal,
+                met=total.windows == (total.upheld if is_honest else total.refuted["default"]),
             )
+
+
+def _outcomes(tallies: Sequence[tuple[str, Tally]]) -> str:
+    total, upheld = _total(tallies), sorted({kernel for kernel, tally in tallies if tally.upheld})
+    named = f" ({', '.join(upheld)})" if upheld else ""
+    return f"{total.upheld} of {total.windows} upheld{named}, {total.inconclusive} inconclusive"
+
+
+def _scaled(found: dict[Key, Tally], scale: float, *, is_later: bool) -> list[tuple[str, Tally]]:
+    """Kernels under one scale, with windows of 256 positions, from layer 0 on or from a later one."""
+    return [
+        (kernel.removeprefix(_prefix(scale)), tally)
+        for (kernel, positions, (start, _)), tally in found.items()
+        if kernel.startswith(_prefix(scale)) and positions == 256 and (start > 0) == is_later
+    ]
+
+
+def _total(tallies: Iterable[tuple[str, Tally]]) -> Tally:
+    total = Tally()
+    for _, tally in tallies:
+        total.add(tally)
+    return total
 
 
 def pooled(found: dict[Key, Tally], kernels: Iterable[str], positions: int) -> Tally:
@@ -396,6 +481,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--json", type=Path, help="where rows and all they are made of go")
     parser.add_argument("--quick", action="store_true", help="one layer, a few windows")
+    parser.add_argument("--only", choices=KINDS, help="the rows of one kind, and no costs")
     parser.add_argument("--processes", type=int, default=2)
     asked = parser.parse_args()
     began = time.monotonic()
@@ -403,11 +489,14 @@ def main() -> int:
     def tell(text: str) -> None:
         print(f"{time.monotonic() - began:7.1f} s  {text}", file=sys.stderr, flush=True)
 
+    rows, kinds = [], KINDS if asked.only is None else (asked.only,)
     with processes(asked.processes) as pool:
-        rows = [as_row(cost) for cost in pool.submit(cost_rows).result()]
-        tell("costs are measured")
-        found = measured(QUICK if asked.quick else FULL, pool, tell=tell)
-    rows += detection_rows(found, least_windows=0 if asked.quick else HONEST_WINDOWS_MIN)
+        if asked.only is None:
+            rows = [as_row(cost) for cost in pool.submit(cost_rows).result()]
+            tell("costs are measured")
+        found = measured(QUICK if asked.quick else FULL, pool, tell=tell, kinds=kinds)
+    least = 0 if asked.quick else HONEST_WINDOWS_MIN
+    rows += detection_rows(found, least_windows=least, kinds=kinds)
     seconds = time.monotonic() - began
     print(show(rows))
     print(f"\n{seconds:.0f} s in {asked.processes} processes")

@@ -8,7 +8,12 @@ import numpy as np
 from creditledger.activations.bf16 import from_bf16_bits, to_bf16_bits
 from creditledger.activations.calibration import CalibrationProfile, CalibrationRun, measure_profile
 from creditledger.activations.model import ModelShape
-from creditledger.activations.runners.model_source import ModelSource, NamedTensor, expected_tensors
+from creditledger.activations.runners.model_source import (
+    EMBEDDING,
+    ModelSource,
+    NamedTensor,
+    expected_tensors,
+)
 from creditledger.activations.runners.numpy_llama import NumpyLlama
 from creditledger.activations.runners.weight_cache import WeightCache, write_cache
 from creditledger.activations.runners.weights import LoadedModel, SharedWeights
@@ -24,7 +29,7 @@ def tiny_llama(folder: Path, *, seed: int = 1, shape: ModelShape = SHAPE) -> Loa
         shape=shape,
         rms_epsilon=float(np.float32(1e-5)),
         rope_theta=10_000.0,
-        tie_embeddings=True,
+        tie_embeddings=False,
         tensors=lambda: _tensors(shape, seed),
         tokenizer_json=None,
     )
@@ -63,9 +68,12 @@ def profile_of(model: LoadedModel, *, layer_start: int, layer_stop: int) -> Cali
 
 def _tensors(shape: ModelShape, seed: int) -> Iterator[NamedTensor]:
     chance = np.random.default_rng(seed)
-    for name, size in expected_tensors(shape, tie_embeddings=True).items():
+    for name, size in expected_tensors(shape, tie_embeddings=False).items():
         if len(size) == 1:
             values = 1 + 0.1 * chance.standard_normal(size)
+        elif name == EMBEDDING:
+            # As long as the rows that `inputs_of` gives.
+            values = chance.standard_normal(size)
         else:
             values = chance.standard_normal(size) / np.sqrt(size[1])
         yield name, to_bf16_bits(values.astype(np.float32))

@@ -35,7 +35,8 @@ def test_the_first_layer_of_the_table() -> None:
     near = {"int8 in groups of 64", "int8 per channel, 32 tokens"}
     assert [row.case for row in rows.values() if not row.met and row.case not in near] == []
     assert rows["honest refuted, 32 tokens, default rule"].ours.startswith("0 of ")
-    assert "10 inconclusive" in rows["input scaled x1000, spans of 1 to 4 layers"].ours
+    assert "10 inconclusive" in rows["input scaled x16, spans from layer 0"].ours
+    assert rows["input as long as allowed, honest"].ours.startswith("2 of 2 upheld")
     assert len(rows) >= len(CAUGHT) + 6
 
 
@@ -57,9 +58,9 @@ def table(**changed: Tally) -> dict[str, Row]:
     found = {(kernel, length, (0, 1)): tally(1000, 1000) for kernel in kernels for length in (32, 256)}
     for length in (32, 256):
         found["fused", length, (0, 1)] = tally(30_000, 0, is_honest=True)
-        found["scaled:identity", length, (0, 1)] = tally(10, 0, inconclusive=10)
+        found["scaled 16:identity", length, (0, 1)] = tally(10, 0, inconclusive=10)
     for name, value in changed.items():
-        kernel = {"honest": "fused", "scaled": "scaled:identity"}.get(name, name)
+        kernel = {"honest": "fused", "scaled": "scaled 16:identity"}.get(name, name)
         found |= {(kernel, length, (0, 1)): value for length in (32, 256)}
     return {row.case: row for row in detection_rows(found, least_windows=30_000)}
 
@@ -85,7 +86,7 @@ def table(**changed: Tally) -> dict[str, Row]:
             "scaled",
             tally(10, 0, inconclusive=10),
             tally(10, 0, inconclusive=9),
-            "input scaled x1000, spans of 1 to 4 layers",
+            "input scaled x16, spans from layer 0",
         ),
     ],
 )

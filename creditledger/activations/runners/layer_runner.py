@@ -8,6 +8,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from creditledger.activations.bf16 import Float32Array
+from creditledger.activations.embedding_bound import EmbeddingLengths
 from creditledger.activations.model import ModelDescription, ModelShape
 from creditledger.errors import ActivationError
 
@@ -38,6 +39,17 @@ class TokenScorer(Protocol):
 
     def logits(self, hidden: Float32Array) -> Float32Array:
         """Scores of each next token: ``(T, hidden)`` leaving the last layer to ``(T, vocab)``."""
+        ...
+
+
+@runtime_checkable
+class EmbeddingRuler(Protocol):
+    """What a runner can do besides, if spans from layer 0 on are to be judged with it."""
+
+    def embedding_lengths(self) -> EmbeddingLengths:
+        """How long the rows are that this model's tokens give layer 0.
+
+        As they enter there: where a model multiplies its embeddings by something, after that."""
         ...
 
 

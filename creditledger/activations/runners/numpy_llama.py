@@ -10,6 +10,7 @@ from typing import Final, Protocol
 import numpy as np
 
 from creditledger.activations.bf16 import Float32Array, round_bf16
+from creditledger.activations.embedding_bound import EmbeddingLengths
 from creditledger.activations.model import ModelDescription
 from creditledger.activations.runners.layer_runner import require_span_inputs
 from creditledger.activations.runners.numerics import REFERENCE, YARDSTICK, Numerics
@@ -49,6 +50,10 @@ class NumpyLlama:
     def logits(self, hidden: Float32Array) -> Float32Array:
         """`LoadedModel.logits`: what tokens are judged by."""
         return self._loaded.logits(hidden)
+
+    def embedding_lengths(self) -> EmbeddingLengths:
+        """`LoadedModel.embedding_lengths`: what rows of layer 0 are held against."""
+        return self._loaded.embedding_lengths
 
     def run(
         self,

@@ -15,6 +15,7 @@ from weakref import WeakValueDictionary
 import numpy as np
 
 from creditledger.activations.bf16 import Bf16Bits, Float32Array, from_bf16_bits
+from creditledger.activations.embedding_bound import EmbeddingLengths
 from creditledger.activations.model import ModelDescription
 from creditledger.activations.runners.bpe_tokenizer import build_tokenizer
 from creditledger.activations.runners.default_model import default_model_file
@@ -39,8 +40,8 @@ from creditledger.activations.runners.weight_cache import (
 )
 from creditledger.errors import ActivationError, MalformedRecordError
 
-_LOGIT_ROWS: Final = 4096
-"""Rows of the output matrix widened to float32 at a time."""
+_VOCABULARY_ROWS: Final = 4096
+"""Rows of the embedding or the output matrix widened to float32 at a time."""
 _caches: WeakValueDictionary[Path, "SharedWeights"] = WeakValueDictionary()
 _caches_lock = threading.Lock()
 
@@ -86,6 +87,14 @@ class SharedWeights:
     @cached_property
     def embedding_bits(self) -> Bf16Bits:
         return self.cache.tensor(EMBEDDING)
+
+    @cached_property
+    def embedding_lengths(self) -> EmbeddingLengths:
+        bits = self.embedding_bits
+        starts = range(0, len(bits), _VOCABULARY_ROWS)
+        return EmbeddingLengths.of(
+            from_bf16_bits(np.asarray(bits[start : start + _VOCABULARY_ROWS])) for start in starts
+        )
 
     @cached_property
     def output_bits(self) -> Bf16Bits:
@@ -141,6 +150,11 @@ class LoadedModel:
         return from_bf16_bits(np.asarray(self._weights.embedding_bits[list(tokens)]))
 
     @property
+    def embedding_lengths(self) -> EmbeddingLengths:
+        """How long the rows are that `embedding` gives; computed once."""
+        return self._weights.embedding_lengths
+
+    @property
     def final_norm(self) -> Float32Array:
         """Weight of the norm before the logits: float32 ``(hidden,)``."""
         return self._weights.final_norm
@@ -161,8 +175,8 @@ class LoadedModel:
         normalised = hidden / np.sqrt(mean_square + epsilon) * self.final_norm
         bits = self._weights.output_bits
         scores = np.empty((len(hidden), len(bits)), dtype=np.float32)
-        for start in range(0, len(bits), _LOGIT_ROWS):
-            rows = from_bf16_bits(bits[start : start + _LOGIT_ROWS])
+        for start in range(0, len(bits), _VOCABULARY_ROWS):
+            rows = from_bf16_bits(bits[start : start + _VOCABULARY_ROWS])
             np.matmul(normalised, rows.T, out=scores[:, start : start + len(rows)])
         return scores
 

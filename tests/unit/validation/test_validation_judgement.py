@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 
+from creditledger.activations.embedding_bound import EmbeddingLengths
 from creditledger.activations.runners.layer_runner import LayerRunner
 from creditledger.activations.sealing import OpenedInputs
 from creditledger.minting.receipt_maker import MintedReceipt
@@ -29,6 +30,9 @@ class CountingRunner:
 
     def yardstick(self, inputs: np.ndarray, **span: int) -> np.ndarray:
         return self._runner.yardstick(inputs, **span)
+
+    def embedding_lengths(self) -> EmbeddingLengths:
+        return self._runner.embedding_lengths()
 
 
 def minted(
