@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from creditledger.activations.delivered import boundary_key
+from creditledger.activations.model import ModelShape
 from creditledger.activations.runners.degraded import degrade_model
 from creditledger.activations.runners.numerics import FUSED, YARDSTICK, Numerics
 from creditledger.activations.runners.numpy_llama import NumpyLlama
@@ -32,7 +33,8 @@ from fakes.cast import HOUR_MS, START_MS, Papers, ed25519, fake_id, pool_paramet
 from fakes.committee import fake_digest
 from fakes.tiny_llama import SHAPE, inputs_of, profile_of, tiny_llama
 
-SPANS = ((0, 2), (2, 4))
+Spans = tuple[tuple[int, int], ...]
+SPANS: Spans = ((0, 2), (2, 4))
 Kernel = Callable[[np.ndarray, int, int], np.ndarray]
 """What a node runs: input rows, layer_start, layer_stop; output rows."""
 
@@ -102,24 +104,26 @@ class RememberingLlama(NumpyLlama):
 class WorkingModel:
     """The tiny model with its profiles: made once for a test session, it costs a second."""
 
-    def __init__(self, folder: Path) -> None:
-        self.model: LoadedModel = tiny_llama(folder)
+    def __init__(self, folder: Path, *, shape: ModelShape = SHAPE, spans: Spans = SPANS) -> None:
+        self.model: LoadedModel = tiny_llama(folder, shape=shape)
+        self.spans = spans
         self.runner = RememberingLlama(self.model)
         self.profiles = {
-            stop: profile_of(self.model, layer_start=start, layer_stop=stop) for start, stop in SPANS
+            stop: profile_of(self.model, layer_start=start, layer_stop=stop) for start, stop in spans
         }
 
     @cached_property
     def terms(self) -> ModelTerms:
+        shape = self.model.description.shape
         return ModelTerms(
             model=self.model.description.digest,
             name="tiny-llama",
-            layers=SHAPE.layers,
-            hidden=SHAPE.hidden,
-            ff=SHAPE.ff,
-            heads=SHAPE.heads,
-            kv_heads=SHAPE.kv_heads,
-            head_dim=SHAPE.head_dim,
+            layers=shape.layers,
+            hidden=shape.hidden,
+            ff=shape.ff,
+            heads=shape.heads,
+            kv_heads=shape.kv_heads,
+            head_dim=shape.head_dim,
             micro_per_tflop=10**10,
         )
 
@@ -139,7 +143,7 @@ class WorkingModel:
 
     def noise(self, inputs: np.ndarray, layer_start: int, layer_stop: int) -> np.ndarray:
         """Nothing was run at all."""
-        return inputs_of(SHAPE, len(inputs), seed=77)
+        return inputs_of(self.model.description.shape, len(inputs), seed=77)
 
     def replayed(self, inputs: np.ndarray, layer_start: int, layer_stop: int) -> np.ndarray:
         """The honest answer to another question."""
@@ -171,7 +175,7 @@ class WorkingPool:
 
     @property
     def _ordered_profiles(self) -> list:
-        return [self.model.profiles[stop] for _, stop in SPANS]
+        return [self.model.profiles[stop] for _, stop in self.model.spans]
 
     def _parameters(self, validators: int, changes: Mapping[str, object]) -> Parameters:
         digest = self.model.terms.model
@@ -213,8 +217,9 @@ class WorkingPool:
         }
         return Minter(self.ledger, **(arguments | changes))
 
-    def order(self, *, tag: object = 0, positions: int = 256, spans: Sequence = SPANS) -> Job:
+    def order(self, *, tag: object = 0, positions: int = 256, spans: Spans | None = None) -> Job:
         """A logged and held job: one span a node."""
+        spans = spans or self.model.spans
         plan = tuple(
             PlanSpan(layer_start=start, layer_stop=stop, node=node.public_key)
             for (start, stop), node in zip(spans, self.nodes, strict=False)
@@ -252,19 +257,22 @@ class WorkingPool:
         job: Job,
         *,
         positions: int = 256,
+        inputs: np.ndarray | None = None,
         kernels: Mapping[int, Kernel] | None = None,
         minters: Mapping[int, Minter] | None = None,
         flush: bool = True,
     ) -> dict[int, list[Receipt]]:
-        """Both nodes run their spans in a row; ``kernels`` by node replace the honest one."""
-        rows = inputs_of(SHAPE, positions, seed=5)
+        """Both nodes run their spans in a row; ``kernels`` by node replace the honest one.
+
+        ``inputs``: what enters the first span; by default ``positions`` rows of noise."""
+        rows = inputs_of(self.model.model.description.shape, positions, seed=5) if inputs is None else inputs
         receipts: dict[int, list[Receipt]] = {}
         for index, span in enumerate(job.plan):
             kernel = (kernels or {}).get(index, self.model.honest)
             outputs = kernel(rows, span.layer_start, span.layer_stop)
             minter = (minters or {}).get(index) or self.minter(index)
             with minter.session(self.work_order(job, span.layer_start)) as session:
-                session.record(inputs=rows, outputs=outputs, positions=range(positions))
+                session.record(inputs=rows, outputs=outputs, positions=range(len(rows)))
             receipts[index] = session.receipts
             if flush:
                 minter.flush()
