@@ -34,6 +34,7 @@ VERBS: Final = {
     "audit": "published",
     "monitor": "monitoring",
     "fsck": "log",
+    "forget": "retention",
     "quote": "spending",
     "hold": "spending",
     "capture": "spending",

@@ -35,6 +35,11 @@ def forget_second_look(state: State, receipt: bytes) -> None:
     state.view.delete(_PASSED + receipt)
 
 
+def is_awaited(state: State, receipt: bytes) -> bool:
+    """Whether the next certified round may ask another validator about this receipt."""
+    return any(state.view.get(prefix + receipt) is not None for prefix in (_DISPUTED, _PASSED))
+
+
 def draw_confirmers(
     state: State, signers: Sequence[Signer], number: int, *, close_ballot: Callable[[State, bytes], None]
 ) -> Counter[int]:

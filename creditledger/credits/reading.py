@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from creditledger.credits import account as accounts
 from creditledger.credits import (
     canary_rules,
+    confirmation,
     docket,
     holds,
     jobs,
@@ -61,6 +62,7 @@ __all__ = [
     "account_of_key",
     "account_state",
     "all_accounts",
+    "awaits_validator",
     "canary_counts",
     "check_rate_ppm",
     "checks_of",
@@ -309,6 +311,11 @@ def members_on_duty(view: StateView, round_number: int) -> dict[int, MemberDuty]
 def checks_of(view: StateView, receipt: bytes) -> list[tuple[int, int]]:
     """(round, member) of every duty to check a receipt, ascending, those that passed on included."""
     return docket.drawn_for(State(view), receipt)
+
+
+def awaits_validator(view: StateView, receipt: bytes) -> bool:
+    """Whether the next certified round may draw another validator for a receipt."""
+    return confirmation.is_awaited(State(view), receipt)
 
 
 def has_overdue_checks(view: StateView, now_unix_ms: int) -> bool:

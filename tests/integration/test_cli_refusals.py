@@ -361,6 +361,8 @@ REFUSED: dict[str, tuple[Arguments, int, str]] = {
         "RoleError",
     ),
     "fsck: no ledger": (lambda p: ["fsck", p / "no ledger"], 2, "UsageError"),
+    "forget: no ledger": (lambda p: ["forget", p / "no ledger"], 2, "UsageError"),
+    "forget: no operator's key": (lambda p: ["forget", p / "readable"], 6, "RoleError"),
     # balance, statement
     "balance: unknown": (lambda p: ["balance", p.pool, "nobody"], 6, "UnknownIdError"),
     "balance: unknown id": (lambda p: ["balance", p.pool, "ab" * 32], 6, "UnknownIdError"),

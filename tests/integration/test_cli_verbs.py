@@ -307,6 +307,16 @@ def test_audit_and_fsck_find_nothing(stage: Stage) -> None:
     assert ask("fsck", stage.pool)["entries"] == audited["entries"]
 
 
+def test_forget_keeps_what_no_logged_batch_names(stage: Stage) -> None:
+    kept = stage.pool / "evidence" / ("ab" * 32)
+    kept.parent.mkdir(exist_ok=True)
+    kept.write_bytes(b"sealed inputs of work that is not logged yet")
+    answer = ask("forget", stage.pool)
+    assert answer == {"sealed": 0, "evidence": 0, "freed_bytes": 0, "kept": 1}
+    kept.unlink()
+    assert ask("forget", stage.pool)["kept"] == 0
+
+
 def _shapes(section: str) -> dict[str, set[str]]:
     """The JSON names that a section of specs/cli.md gives each verb, without what it says in words."""
     text = (ROOT / "specs" / "cli.md").read_text()
@@ -327,6 +337,7 @@ def test_json_has_the_names_that_the_spec_froze(stage: Stage) -> None:
             "checkpoint": ask("checkpoint", stage.pool),
             "audit": ask("audit", stage.pool),
             "fsck": ask("fsck", stage.pool),
+            "forget": ask("forget", stage.pool),
         },
         "§6": {
             "balance": stage.balance("bob"),
