@@ -60,9 +60,9 @@ class AuditKey:
         """32 bytes."""
         return X25519PrivateKey.from_private_bytes(self.secret).public_key().public_bytes_raw()
 
-    def open(self, blob: bytes, *, associated: bytes) -> bytes:
+    def open(self, blob: bytes, *, associated: bytes, most: int = PLAINTEXT_BYTES_MAX) -> bytes:
         """`open_sealed` with this key."""
-        return open_sealed(blob, self.secret, associated=associated)
+        return open_sealed(blob, self.secret, associated=associated, most=most)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,41 +81,74 @@ def seal(
     *,
     associated: bytes,
     random_bytes: Callable[[int], bytes],
+    most: int = PLAINTEXT_BYTES_MAX,
 ) -> bytes:
     """Encrypt to every X25519 public key of ``recipients``, 32 bytes each, 1 to 1,024 distinct ones.
 
     ``associated`` is bound, not carried. ``random_bytes(32)`` is called once and must never repeat.
-    At most 33 MiB. Raises ActivationError, KeyFormatError. Source: specs/check.md §3.1."""
+    At most ``most`` bytes, by default 33 MiB. Raises ActivationError, KeyFormatError.
+    Source: specs/check.md §3.1."""
     keys = sorted(set(recipients))
     if not 1 <= len(keys) <= RECIPIENTS_MAX or len(keys) != len(recipients):
         raise ActivationError("recipients", expected=f"1..{RECIPIENTS_MAX} distinct keys")
-    if len(plaintext) > PLAINTEXT_BYTES_MAX:
-        raise ActivationError("too much to seal", expected=f"at most {PLAINTEXT_BYTES_MAX} bytes")
+    if len(plaintext) > most:
+        raise ActivationError("too much to seal", expected=f"at most {most} bytes")
     seed = random_bytes(32)
     header = _header(seed, keys, associated)
     body = _body_cipher(seed).encrypt(_NONCE, plaintext, _bound(header, associated))
     return header + body
 
 
-def open_sealed(blob: bytes, secret: bytes, *, associated: bytes) -> bytes:
+def open_sealed(blob: bytes, secret: bytes, *, associated: bytes, most: int = PLAINTEXT_BYTES_MAX) -> bytes:
     """The plaintext, for one recipient's X25519 private key of 32 bytes.
 
     Raises OpeningError for anything that `seal` would not have made of it for these recipients and
     ``associated``, and KeyFormatError for a malformed ``secret``. Source: specs/check.md §3.1."""
+    wrapping = slot_key(blob, secret, associated=associated, most=most)
+    return _opened_with(_unwrapped(blob, wrapping, most), blob, associated, most)
+
+
+def slot_key(blob: bytes, secret: bytes, *, associated: bytes, most: int = PLAINTEXT_BYTES_MAX) -> bytes:
+    """The 32-byte key of the slot that is sealed to ``secret``: shown, it opens this box and no other.
+
+    Raises OpeningError where there is no such slot, or the key does not open it."""
     private = AuditKey(secret)
-    keys, slots, header = _parse(blob)
+    keys, slots, _ = _parse(blob, most)
     own = private.public_key
     if own not in keys:
         raise OpeningError("not sealed to this key", found=f"{len(keys)} other recipients")
     slot = slots[keys.index(own)]
-    seed = _unwrap(slot, private, associated)
-    if not hmac.compare_digest(_rebuilt_header(seed, keys, associated), header):
-        raise OpeningError("box was not made as prescribed")
+    exchange = X25519PrivateKey.from_private_bytes(private.secret)
+    ephemeral = slot[32:64]
     try:
-        body = blob[len(header) :]
-        return _body_cipher(seed).decrypt(_NONCE, body, _bound(header, associated))
-    except InvalidTag:
-        raise OpeningError("body was altered, or is bound to something else") from None
+        wrapping = _wrapping_key(exchange, ephemeral, public=ephemeral, recipient=own, associated=associated)
+    except KeyFormatError:
+        raise OpeningError("slot was altered, or is bound to something else") from None
+    _unwrapped(blob, wrapping, most)
+    return wrapping
+
+
+def opens_slot(blob: bytes, wrapping: bytes) -> bool:
+    """Whether ``wrapping``, 32 bytes, is the key of one of the box's slots. False for what is no box."""
+    try:
+        _unwrapped(blob, wrapping, PLAINTEXT_BYTES_MAX)
+    except OpeningError:
+        return False
+    return True
+
+
+def open_with_slot_key(blob: bytes, wrapping: bytes, *, associated: bytes) -> bytes:
+    """As `open_sealed`, for anybody who was shown the `slot_key` of one recipient.
+
+    Where `opens_slot` holds, an OpeningError is the fault of whoever made the box."""
+    return _opened_with(
+        _unwrapped(blob, wrapping, PLAINTEXT_BYTES_MAX), blob, associated, PLAINTEXT_BYTES_MAX
+    )
+
+
+def recipients_of(blob: bytes) -> list[bytes]:
+    """The X25519 public keys that a box is sealed to, ascending. Raises OpeningError for what is no box."""
+    return _parse(blob, PLAINTEXT_BYTES_MAX)[0]
 
 
 def pack_sketches(openings: Sequence[tuple[bytes, bytes]]) -> bytes:
@@ -211,14 +244,26 @@ def _slot(seed: bytes, number: int, key: bytes, associated: bytes) -> bytes:
     return key + public + ChaCha20Poly1305(wrapping).encrypt(_NONCE, seed, None)
 
 
-def _unwrap(slot: bytes, private: AuditKey, associated: bytes) -> bytes:
-    recipient, public, wrapped = slot[:32], slot[32:64], slot[64:]
-    own = X25519PrivateKey.from_private_bytes(private.secret)
+def _unwrapped(blob: bytes, wrapping: bytes, most: int) -> bytes:
+    """The seed in the slot that ``wrapping`` opens."""
+    _, slots, _ = _parse(blob, most)
+    for slot in slots:
+        try:
+            return ChaCha20Poly1305(wrapping).decrypt(_NONCE, slot[64:], None)
+        except (InvalidTag, ValueError):
+            continue
+    raise OpeningError("slot was altered, or is bound to something else")
+
+
+def _opened_with(seed: bytes, blob: bytes, associated: bytes, most: int) -> bytes:
+    keys, _, header = _parse(blob, most)
+    if not hmac.compare_digest(_rebuilt_header(seed, keys, associated), header):
+        raise OpeningError("box was not made as prescribed")
     try:
-        wrapping = _wrapping_key(own, public, public=public, recipient=recipient, associated=associated)
-        return ChaCha20Poly1305(wrapping).decrypt(_NONCE, wrapped, None)
-    except (InvalidTag, KeyFormatError):
-        raise OpeningError("slot was altered, or is bound to something else") from None
+        body = blob[len(header) :]
+        return _body_cipher(seed).decrypt(_NONCE, body, _bound(header, associated))
+    except InvalidTag:
+        raise OpeningError("body was altered, or is bound to something else") from None
 
 
 def _wrapping_key(
@@ -244,12 +289,12 @@ def _derive(material: bytes, info: bytes) -> bytes:
     return HKDF(algorithm=SHA256(), length=32, salt=None, info=info).derive(material)
 
 
-def _parse(blob: bytes) -> tuple[list[bytes], list[bytes], bytes]:
+def _parse(blob: bytes, most: int) -> tuple[list[bytes], list[bytes], bytes]:
     magic, count = _read(_HEADER, blob, 0)
     end = _HEADER.size + count * _SLOT_BYTES
     if magic != _MAGIC or not 1 <= count <= RECIPIENTS_MAX:
         raise OpeningError("not a sealed box", expected=f"1..{RECIPIENTS_MAX} recipients")
-    if not end + _TAG_BYTES <= len(blob) <= end + _TAG_BYTES + PLAINTEXT_BYTES_MAX:
+    if not end + _TAG_BYTES <= len(blob) <= end + _TAG_BYTES + most:
         raise OpeningError("sealed box has another length", found=f"{len(blob)} bytes")
     starts = range(_HEADER.size, end, _SLOT_BYTES)
     slots = [blob[start : start + _SLOT_BYTES] for start in starts]

@@ -40,15 +40,20 @@ def seal_sketches(
     """A batch's sketches, in the order of its receipts, for ``recipients``' eyes only.
 
     Raises ActivationError, KeyFormatError."""
-    associated = _SKETCHES + ledger_id + batch_root
+    associated = sketches_associated(ledger_id, batch_root)
     return seal(pack_sketches(openings), recipients, associated=associated, random_bytes=random_bytes)
+
+
+def sketches_associated(ledger_id: bytes, batch_root: bytes) -> bytes:
+    """What the box of a batch's sketches is bound to."""
+    return _SKETCHES + ledger_id + batch_root
 
 
 def open_sketches(
     sealed: bytes, key: AuditKey, *, ledger_id: bytes, batch_root: bytes
 ) -> list[SketchOpening]:
     """The inverse of `seal_sketches`. Raises OpeningError."""
-    return unpack_sketches(key.open(sealed, associated=_SKETCHES + ledger_id + batch_root))
+    return unpack_sketches(key.open(sealed, associated=sketches_associated(ledger_id, batch_root)))
 
 
 def seal_inputs(

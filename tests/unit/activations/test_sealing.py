@@ -16,9 +16,13 @@ from creditledger.activations.sealing import (
     PLAINTEXT_BYTES_MAX,
     AuditKey,
     open_sealed,
+    open_with_slot_key,
+    opens_slot,
     pack_inputs,
     pack_sketches,
+    recipients_of,
     seal,
+    slot_key,
     unpack_inputs,
     unpack_sketches,
 )
@@ -232,3 +236,44 @@ def test_wycheproof_hkdf(vectors: Path, ran: Tally) -> None:
             derived = HKDF(algorithm=SHA256(), length=case["size"], salt=salt, info=info).derive(material)
             assert derived.hex() == case["okm"]
     ran("wycheproof hkdf-sha256", len(cases), "as published, the primitive under sealed boxes")
+
+
+def test_a_slot_key_opens_its_box_for_anybody_and_no_other_one() -> None:
+    """What a validator shows of a box whose content is the fault."""
+    blob, other = sealed(), seal(TEXT, RECIPIENTS, associated=b"batch 8", random_bytes=counted_random)
+    for key in KEYS[:3]:
+        shown = slot_key(blob, key.secret, associated=b"batch 7")
+        assert opens_slot(blob, shown)
+        assert open_with_slot_key(blob, shown, associated=b"batch 7") == TEXT
+        assert not opens_slot(other, shown)
+    assert not opens_slot(b"no box", bytes(32))
+    with pytest.raises(OpeningError):
+        slot_key(blob, LEFT_OUT.secret, associated=b"batch 7")
+
+
+def test_a_slot_key_shows_that_another_slot_or_the_body_was_spoilt() -> None:
+    """The key still opens its own slot, so the box is nobody's fault but its maker's."""
+    shown = slot_key(sealed(), KEYS[0].secret, associated=b"batch 7")
+    own = RECIPIENTS[0] == min(RECIPIENTS)
+    spoilt_slot = bytearray(sealed())
+    spoilt_slot[10 + (SLOT if own else 0) + 100] ^= 1
+    spoilt_body = sealed()[:-1] + b"\0"
+    for blob in (bytes(spoilt_slot), spoilt_body):
+        assert opens_slot(blob, shown)
+        with pytest.raises(OpeningError):
+            open_with_slot_key(blob, shown, associated=b"batch 7")
+
+
+def test_the_recipients_of_a_box_can_be_read() -> None:
+    assert recipients_of(sealed()) == sorted(RECIPIENTS)
+    with pytest.raises(OpeningError):
+        recipients_of(b"no box")
+
+
+def test_a_box_may_hold_what_its_page_says() -> None:
+    """Another bound, for whoever seals and whoever opens; without it the box is refused."""
+    most = PLAINTEXT_BYTES_MAX + 1
+    blob = seal(bytes(most), RECIPIENTS, associated=b"", random_bytes=counted_random, most=most)
+    assert open_sealed(blob, KEYS[0].secret, associated=b"", most=most) == bytes(most)
+    with pytest.raises(OpeningError):
+        open_sealed(blob, KEYS[0].secret, associated=b"")
