@@ -5,7 +5,7 @@ Source: specs/bundle.md, and specs/log.md §11 for proofs in text."""
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 from creditledger.credits import reading
 from creditledger.credits.rounds import RoundInfo
@@ -13,7 +13,6 @@ from creditledger.credits.state import StateView
 from creditledger.errors import BusyError, UnknownIdError
 from creditledger.ledger.bundle_note import note_for
 from creditledger.ledger.shown_keys import Signature, is_by_later_key, shown_keys
-from creditledger.ledger.stored_log import StoredLog
 from creditledger.records.entry import Entry
 from creditledger.records.job import Job
 from creditledger.records.receipt import Batch, Delivery, Receipt
@@ -51,12 +50,27 @@ Level = Literal["signed", "logged", "certified"]
 LEVELS: Final[tuple[Level, ...]] = ("signed", "logged", "certified")
 
 
+class ProvenLog(Protocol):
+    """A log's entries, bodies and tree: a `StoredLog`, or the `PublishedEntries` of a reader."""
+
+    size: int
+
+    def entry_bytes(self, index: int) -> bytes:
+        """Entry ``index``. Raises UnknownIdError beyond the log's end."""
+
+    def node(self, level: int, index: int) -> bytes:
+        """The hash of a complete node."""
+
+    def bodies(self, record: Record) -> tuple[bytes, ...]:
+        """The bodies beside a logged record."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prover:
     """Proves from one consistent view of a ledger, under one published checkpoint."""
 
     ledger_id: bytes
-    log: StoredLog
+    log: ProvenLog
     state: StateView
     published_note: bytes
     """The published checkpoint note as it stands."""

@@ -20,8 +20,7 @@ from creditledger.errors import (
 )
 from creditledger.ledger.continuation import continued_tree
 from creditledger.ledger.last_seen import LastSeen
-from creditledger.ledger.source import LogSource
-from creditledger.ledger.stored_log import body_names, decode_bodies
+from creditledger.ledger.source import LogSource, published_bodies
 from creditledger.ledger.verified_tiles import VerifiedTiles
 from creditledger.records.entry import Entry
 from creditledger.records.parameters import Genesis
@@ -146,7 +145,7 @@ class Replica:
             entry = Entry.decode(encoded)
             self._require_time(entry, latest_unix_ms)
             ledger_id = self._ledger_id or self._found(entry.record)
-            bodies = self._bodies(entry.record)
+            bodies = published_bodies(self._source, entry.record)
             self._apply(entry, bodies, ledger_id, lambda: tree_root(tiles.node, size=index))
         except CreditLedgerError as error:
             error.args = (f"entry {index}: {error}"[:500],)
@@ -191,16 +190,6 @@ class Replica:
                 expected=f"at most {latest_unix_ms} plus {rules.clock_tolerance_ms} ms",
                 found=str(entry.time_unix_ms),
             )
-
-    def _bodies(self, record: Record) -> tuple[bytes, ...]:
-        bodies: list[bytes] = []
-        for name, is_needed in body_names(record):
-            try:
-                bodies.extend(decode_bodies(self._source.bodies(name)))
-            except VerificationError:
-                if is_needed:
-                    raise
-        return tuple(bodies)
 
     def _require_operator(self, verified: VerifiedCheckpoint) -> None:
         """The checkpoint's key is the operator's for its size, as soon as that can be told.

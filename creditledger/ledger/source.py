@@ -6,6 +6,8 @@ from typing import Final, Protocol
 from creditledger.errors import StorageError, VerificationError
 from creditledger.ledger.directory import read_file
 from creditledger.ledger.publish import CHECKPOINT, body_path
+from creditledger.ledger.stored_log import body_names, decode_bodies
+from creditledger.records.record import Record
 from creditledger.transparency.note import NOTE_SIZE_MAX
 from creditledger.transparency.tile import Tile
 
@@ -54,3 +56,16 @@ class DirectorySource:
             if isinstance(error.__cause__, FileNotFoundError):
                 raise VerificationError("the log lacks a file", expected=path, found="nothing") from error
             raise
+
+
+def published_bodies(source: LogSource, record: Record) -> tuple[bytes, ...]:
+    """The bodies that ``record`` names, as ``source`` has them. Raises VerificationError if one is missing
+    that must be there, MalformedRecordError, StorageError."""
+    bodies: list[bytes] = []
+    for name, is_needed in body_names(record):
+        try:
+            bodies.extend(decode_bodies(source.bodies(name)))
+        except VerificationError:
+            if is_needed:
+                raise
+    return tuple(bodies)
