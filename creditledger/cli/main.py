@@ -30,6 +30,7 @@ VERBS: Final = {
     "statement": "accounts",
     "standing": "standing",
     "prove": "proofs",
+    "evidence": "evidence",
     "verify": "verification",
     "audit": "published",
     "monitor": "monitoring",

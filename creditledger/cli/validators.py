@@ -117,13 +117,14 @@ def _validator(
         with writing(path) as ledger:
             return ledger.append(submission)
 
-    directory = LedgerDirectory(path)
+    directory, beside = LedgerDirectory(path), DirectoryEvidence(path)
     return Validator(
         DirectorySource(directory.public),
         key=key,
         runner=runners,
         journal=journal,
-        evidence=DirectoryEvidence(path),
+        evidence=beside,
+        sink=beside,
         policy=TrustPolicy.load(directory.policy),
         submit=submit,
     )

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from creditledger.cli.evidence import verify_evidence
 from creditledger.cli.options import INPUT_FILE, hex_id, json_option, read_input, read_start
 from creditledger.cli.output import emit
 from creditledger.errors import MalformedBundleError, MalformedRecordError
@@ -38,7 +39,7 @@ ENTRY_BYTES_MAX = 65_535
     callback=hex_id(32),
     help="Or that entry's leaf hash, 64 hex digits.",
 )
-@click.option("--model", "model_path", type=click.Path(path_type=Path), help="For evidence bundles only.")
+@click.option("--model", metavar="PATH", help="Of an evidence bundle: run the check again with this model.")
 @json_option
 def verify(
     bundle_path: Path,
@@ -47,30 +48,35 @@ def verify(
     require: "Requirement",
     entry_path: Path | None,
     leaf: bytes | None,
-    model_path: Path | None,
+    model: str | None,
     as_json: bool,
-) -> None:
+) -> int:
     """Check a file offline against a policy, and say what it proves and of when.
 
-    FILE is a bundle, a .tlog-proof (with the entry that it speaks of), or evidence of a fork."""
+    FILE is a bundle, an evidence bundle (which --model repeats), a .tlog-proof (with the entry that it
+    speaks of), or evidence of a fork."""
     from creditledger.ledger.clock import system_clock
     from creditledger.transparency import fork, tlog_proof
     from creditledger.transparency.bundle import BUNDLE_BYTES_MAX
     from creditledger.transparency.trust_policy import TrustPolicy
+    from creditledger.validation import evidence_bundle
 
-    if model_path is not None:
-        raise click.UsageError("--model re-executes evidence bundles, and there are none yet")
     policy = TrustPolicy.load(policy_path)
     longest = max(BUNDLE_BYTES_MAX, fork.FORK_SIZE_MAX, tlog_proof.TLOG_PROOF_SIZE_MAX)
     encoded = read_start(bundle_path, most=longest + 1)
     now = system_clock() if now_unix_ms is None else now_unix_ms
     is_proof, is_fork = encoded.startswith(tlog_proof.HEADER), encoded.startswith(fork.HEADER)
+    is_evidence = encoded.startswith(evidence_bundle.MAGIC)
+    if model is not None and not is_evidence:
+        raise click.UsageError("--model repeats the check of an evidence bundle, which this file is not")
     if is_proof != (entry_path is not None or leaf is not None):
         raise click.UsageError(
             "--entry or --leaf-hash say which entry a tlog-proof speaks of, and go with one"
         )
-    if require != "logged" and (is_proof or is_fork):
+    if require != "logged" and (is_proof or is_fork or is_evidence):
         raise click.UsageError("--require speaks of bundles: this file proves what it proves")
+    if is_evidence:
+        return verify_evidence(bundle_path, policy, model=model, now_unix_ms=now, as_json=as_json)
     if is_proof:
         answer = _entry(encoded, _leaf(entry_path, leaf), policy, now)
     elif is_fork:
@@ -78,6 +84,7 @@ def verify(
     else:
         answer = _bundle(encoded[: BUNDLE_BYTES_MAX + 1], policy, require, now)
     emit(answer, as_json=as_json)
+    return 0
 
 
 def _bundle(

@@ -117,17 +117,45 @@ def verify_verdicts(
     members = [reveal.member for reveal in reveals]
     if members != sorted(set(members)):
         raise MalformedBundleError("verdicts are not ascending, each member once", found=str(members))
-    if members and members[-1] >= len(committee.members):
-        raise CertificateError("verdict is by nobody on the committee", found=str(members[-1]))
     for shown, reveal in zip(bundle.verdicts, reveals, strict=True):
-        member = committee.members[reveal.member]
-        verify_possession(public_key=member.bls_key, proof=member.proof_of_possession, backend=backend)
-        verify_bls(
-            public_key=member.bls_key,
-            message=reveal.signing_bytes(bundle.ledger),
-            signature=shown.reveal.signature,
-            backend=backend,
-        )
+        verify_reveal(shown, reveal, committee, ledger_id=bundle.ledger, backend=backend)
+
+
+def read_verdict(shown: ShownVerdict) -> tuple[Verdict, Reveal]:
+    """The verdict, and the reveal under whose root it lies.
+
+    Raises MalformedBundleError, InclusionProofError, else VerificationError."""
+    verdict, reveal = decode_part(Verdict, shown.verdict), decode_part(Reveal, shown.reveal.record)
+    _require_same((verdict.round, verdict.member), (reveal.round, reveal.member))
+    verify_inclusion(
+        leaf=leaf_hash(shown.verdict),
+        index=shown.leaf.index,
+        size=reveal.count,
+        proof=shown.leaf.path,
+        root=reveal.root,
+    )
+    return verdict, reveal
+
+
+def verify_reveal(
+    shown: ShownVerdict,
+    reveal: Reveal,
+    committee: Committee,
+    *,
+    ledger_id: bytes,
+    backend: BlsBackend | None = None,
+) -> None:
+    """Check that the member that ``reveal`` names signed it. Raises SignatureError, CertificateError."""
+    if reveal.member >= len(committee.members):
+        raise CertificateError("verdict is by nobody on the committee", found=str(reveal.member))
+    member = committee.members[reveal.member]
+    verify_possession(public_key=member.bls_key, proof=member.proof_of_possession, backend=backend)
+    verify_bls(
+        public_key=member.bls_key,
+        message=reveal.signing_bytes(ledger_id),
+        signature=shown.reveal.signature,
+        backend=backend,
+    )
 
 
 def _require_verdicts(bundle: Bundle, state: ReceiptState) -> None:
@@ -143,24 +171,14 @@ def _require_verdicts(bundle: Bundle, state: ReceiptState) -> None:
 
 
 def _read_verdict(shown: ShownVerdict, state: ReceiptState) -> Reveal:
-    verdict, reveal = decode_part(Verdict, shown.verdict), decode_part(Reveal, shown.reveal.record)
-    _require_same(
-        (verdict.receipt, verdict.outcome, verdict.round, verdict.member),
-        (state.receipt, state.outcome, reveal.round, reveal.member),
-    )
+    verdict, reveal = read_verdict(shown)
+    _require_same((verdict.receipt, verdict.outcome), (state.receipt, state.outcome))
     if verdict.round < state.round:
         raise VerificationError(
             "verdict is of a round before the receipt's",
             expected=f"at least {state.round}",
             found=str(verdict.round),
         )
-    verify_inclusion(
-        leaf=leaf_hash(shown.verdict),
-        index=shown.leaf.index,
-        size=reveal.count,
-        proof=shown.leaf.path,
-        root=reveal.root,
-    )
     return reveal
 
 

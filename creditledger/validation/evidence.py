@@ -2,16 +2,26 @@
 
 Source: specs/validation.md §4."""
 
+import re
 from hashlib import sha256
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 from creditledger.errors import MalformedRecordError, StorageError
-from creditledger.ledger.directory import LedgerDirectory, read_file
+from creditledger.ledger.directory import (
+    LedgerDirectory,
+    disk_errors,
+    read_file,
+    sync_directory,
+    write_once,
+)
 from creditledger.ledger.publish import body_path
 from creditledger.ledger.stored_log import decode_bodies
 from creditledger.minting.handover import HANDOVER_BYTES_MAX, HANDOVER_SUFFIX
 from creditledger.minting.kept_inputs import SEALED_INPUTS_BYTES_MAX
+from creditledger.validation.evidence_bundle import SEALED_EVIDENCE_BYTES_MAX
+
+REFUTATION_SUFFIX: Final = ".refutation"
 
 
 class EvidenceSource(Protocol):
@@ -31,8 +41,22 @@ class EvidenceSource(Protocol):
         """The calibration profile with this SHA-256."""
 
 
+class EvidenceSink(Protocol):
+    """Takes what a refutation rests on, for the accused and the committee to find."""
+
+    def ship(self, name: str, sealed: bytes) -> None:
+        """Publish a sealed evidence bundle under `refutation_name`, durably; the same again is a success.
+
+        Raises IntegrityError for other content under that name, StorageError, BusyError."""
+
+
+def refutation_name(receipt: bytes, *, round_number: int, member: int) -> str:
+    """What a sealed evidence bundle is called beside the log. Source: specs/validation.md §9."""
+    return f"{receipt.hex()}-{round_number}-{member}{REFUTATION_SUFFIX}"
+
+
 class DirectoryEvidence:
-    """An `EvidenceSource` over a ledger's directory."""
+    """An `EvidenceSource` and an `EvidenceSink` over a ledger's directory."""
 
     def __init__(self, path: Path) -> None:
         self._directory = LedgerDirectory(path)
@@ -55,6 +79,28 @@ class DirectoryEvidence:
         except MalformedRecordError:
             return None
         return next((body for body in bodies if sha256(body).digest() == digest), None)
+
+    def ship(self, name: str, sealed: bytes) -> None:
+        folder = self._directory.evidence
+        with disk_errors(folder):
+            folder.mkdir(exist_ok=True)
+            write_once(folder / name, sealed)
+            sync_directory(folder)
+
+    def refutations(self, receipt: bytes) -> list[tuple[int, int]]:
+        """Round and member of each sealed evidence bundle about ``receipt``, ascending.
+
+        Raises StorageError."""
+        named = re.compile(rf"{receipt.hex()}-([0-9]{{1,19}})-([0-9]{{1,4}}){re.escape(REFUTATION_SUFFIX)}")
+        folder = self._directory.evidence
+        with disk_errors(folder):
+            names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+        return sorted((int(found[1]), int(found[2])) for found in map(named.fullmatch, names) if found)
+
+    def refutation(self, receipt: bytes, *, round_number: int, member: int) -> bytes | None:
+        """One of them, sealed. Raises StorageError."""
+        name = refutation_name(receipt, round_number=round_number, member=member)
+        return _read(self._directory.evidence / name, most=SEALED_EVIDENCE_BYTES_MAX)
 
 
 def _read(path: Path, *, most: int = 16 * 1024 * 1024) -> bytes | None:

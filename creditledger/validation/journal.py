@@ -8,12 +8,21 @@ from pathlib import Path
 from typing import Annotated, Final, TypeVar
 
 from creditledger.errors import IntegrityError, MalformedRecordError, RoleError
-from creditledger.ledger.directory import WriterLock, disk_errors, read_file, sync_directory, write_once
+from creditledger.ledger.directory import (
+    WriterLock,
+    disk_errors,
+    is_there,
+    read_file,
+    replace_file,
+    sync_directory,
+    write_once,
+)
 from creditledger.quantities import AMOUNT_MAX, Digest, Octets, RoundNumber, Salt, TreeSize
 from creditledger.records import canonical
 from creditledger.records.canonical import FRAME_BYTES_MAX
 from creditledger.records.record import Fields
 from creditledger.records.verdict import Verdict
+from creditledger.validation.evidence_bundle import SEALED_EVIDENCE_BYTES_MAX
 
 _CHECKSUM_BYTES: Final = 32
 _OWNER: Final = "owner"
@@ -116,6 +125,23 @@ class Journal:
     def verdicts(self, number: int) -> RoundVerdicts | None:
         """The verdicts of a round that were bound to."""
         return self._read(RoundVerdicts, _name(_VERDICTS, number))
+
+    def keep_refutation(self, name: str, sealed: bytes) -> None:
+        """Keep sealed evidence until its verdict is shown, durably. Unlike a promise it may be replaced."""
+        replace_file(self._path / name, sealed, mode=0o600)
+
+    def refutation(self, name: str) -> bytes:
+        """What was kept. Raises StorageError if nothing is."""
+        return read_file(self._path / name, what="sealed evidence", most=SEALED_EVIDENCE_BYTES_MAX)
+
+    def forget_refutation(self, name: str) -> None:
+        """Erase what was kept; nothing there is no error. Raises StorageError."""
+        with disk_errors(self._path):
+            (self._path / name).unlink(missing_ok=True)
+
+    def has_refutation(self, name: str) -> bool:
+        """Whether anything is kept under ``name``."""
+        return is_there(self._path / name)
 
     def close(self) -> None:
         """Let another process have it."""

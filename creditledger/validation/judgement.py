@@ -73,7 +73,12 @@ class Judgement:
         """SHA-256(tag || salt || statistics): binds the validator, and tells nobody anything.
 
         ``salt``: 32 bytes. Source: specs/validation.md §6."""
-        return sha256(_EVIDENCE + salt + self.statistics_bytes()).digest()
+        return evidence_digest(salt, self.statistics_bytes())
+
+
+def evidence_digest(salt: bytes, statistics: bytes) -> bytes:
+    """What a verdict carries of `Judgement.statistics_bytes`. Source: specs/validation.md §6."""
+    return sha256(_EVIDENCE + salt + statistics).digest()
 
 
 def judge_receipt(

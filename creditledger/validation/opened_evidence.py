@@ -7,13 +7,18 @@ from collections.abc import Sequence
 from typing import Final
 
 from creditledger.activations.calibration import CalibrationProfile
-from creditledger.activations.sealing import AuditKey, OpenedInputs
+from creditledger.activations.sealing import AuditKey, OpenedInputs, slot_key
 from creditledger.errors import ActivationError, MalformedRecordError, OpeningError, VerificationError
 from creditledger.minting.handover import require_handover
-from creditledger.minting.sealed_evidence import SketchOpening, open_inputs, open_sketches
+from creditledger.minting.sealed_evidence import (
+    SketchOpening,
+    open_inputs,
+    open_sketches,
+    sketches_associated,
+)
 from creditledger.records.job import PlanSpan
 from creditledger.records.parameters import Parameters
-from creditledger.records.receipt import Handover, Receipt
+from creditledger.records.receipt import Batch, Handover, Receipt
 from creditledger.records.verdict import Reason
 from creditledger.validation.evidence import EvidenceSource
 from creditledger.validation.logged_receipts import LoggedReceipt
@@ -43,6 +48,20 @@ class OpenedEvidence:
         if isinstance(openings, Reason):
             return openings
         return openings[logged.place]
+
+    def box(self, batch: Batch) -> tuple[bytes, bytes]:
+        """A batch's sealed sketches and the key of this validator's slot, each empty if there is none."""
+        sealed = self._source.sealed_sketches(batch.sealed) or b""
+        try:
+            return sealed, slot_key(
+                sealed, self._key.secret, associated=sketches_associated(self._ledger_id, batch.root)
+            )
+        except OpeningError:
+            return sealed, b""
+
+    def handover(self, input_root: bytes) -> bytes:
+        """What came with the inputs under this root, as its sender signed it; empty if nothing did."""
+        return self._source.handover(input_root) or b""
 
     def inputs(self, receipt: Receipt) -> OpenedInputs | None:
         """The input rows of a window, not yet held against its root; None if nobody shows any."""

@@ -101,13 +101,14 @@ def _committed_rows(
 ) -> list[Float32Array]:
     rows: list[Float32Array] = []
     for receipt, opened in zip(chain, inputs, strict=True):
-        if opened is None or not _is_committed(receipt, opened, width=width):
+        if opened is None or not is_committed(receipt, opened, width=width):
             break
         rows.append(real_rows(opened.rows))
     return rows
 
 
-def _is_committed(receipt: Receipt, opened: OpenedInputs, *, width: int) -> bool:
+def is_committed(receipt: Receipt, opened: OpenedInputs, *, width: int) -> bool:
+    """Whether ``opened`` are the finite rows, ``width`` wide, that ``receipt`` names as its inputs."""
     if opened.rows.shape != (receipt.positions, width) or opened.first_position != receipt.window_start:
         return False
     try:

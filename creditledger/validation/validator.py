@@ -15,6 +15,7 @@ from creditledger.credits.reading import MemberDuty, RoundInfo
 from creditledger.errors import CreditLedgerError, StorageError, UnknownIdError
 from creditledger.ledger.clock import system_clock
 from creditledger.ledger.ledger import Ledger
+from creditledger.ledger.published_entries import published_prover
 from creditledger.ledger.replica import Replica
 from creditledger.ledger.source import DirectorySource, LogSource
 from creditledger.ledger.writer import Acknowledgement
@@ -22,11 +23,12 @@ from creditledger.records.entry import Submission
 from creditledger.records.parameters import Parameters
 from creditledger.transparency.trust_policy import TrustPolicy
 from creditledger.validation.duties import DutyJudge
-from creditledger.validation.evidence import DirectoryEvidence, EvidenceSource
+from creditledger.validation.evidence import DirectoryEvidence, EvidenceSink, EvidenceSource
 from creditledger.validation.journal import Journal, RoundVerdicts
 from creditledger.validation.judgement import Judgement
 from creditledger.validation.logged_receipts import LoggedReceipts
 from creditledger.validation.opened_evidence import OpenedEvidence
+from creditledger.validation.refutation import RefutationMaker, refutations_of
 from creditledger.validation.round_signing import (
     attest_round,
     follow_log,
@@ -35,7 +37,7 @@ from creditledger.validation.round_signing import (
     require_own_history,
 )
 from creditledger.validation.validator_key import ValidatorKey
-from creditledger.validation.verdict_signing import bind_verdicts, signed_commit, signed_reveal
+from creditledger.validation.verdict_signing import salted_verdicts, signed_commit, signed_reveal
 
 Submit: TypeAlias = Callable[[Submission], Acknowledgement]
 
@@ -89,6 +91,7 @@ class Validator:
         runner: LayerRunner | Mapping[bytes, LayerRunner],
         journal: Path,
         evidence: EvidenceSource | None = None,
+        sink: EvidenceSink | None = None,
         policy: TrustPolicy | None = None,
         submit: Submit | None = None,
         clock: Callable[[], int] = system_clock,
@@ -98,20 +101,23 @@ class Validator:
     ) -> None:
         """``source``: where the published log is read, or a `Ledger` open for writing, which is then
         published before each step and gives what else is None. ``runner``: of the pool's model, or by
-        model digest. ``journal``: this key's directory. ``patience_ms``: how long after a round is
-        certified it waits for inputs that nobody shows yet. ``verifier``: shared by parties of one process,
-        it checks each signature once.
+        model digest. ``journal``: this key's directory. ``sink``: where the evidence of refutations goes.
+        ``patience_ms``: how long after a round is certified it waits for inputs that nobody shows yet.
+        ``verifier``: shared by parties of one process, it checks each signature once.
 
         Raises StorageError, BusyError (another process has the journal), MalformedRecordError."""
         ledger = source if isinstance(source, Ledger) else None
-        if ledger is None and (evidence is None or policy is None or submit is None):
-            raise UnknownIdError("a log alone does not say enough", expected="evidence, policy and submit")
+        if ledger is None and None in (evidence, sink, policy, submit):
+            raise UnknownIdError(
+                "a log alone does not say enough", expected="evidence, sink, policy and submit"
+            )
         self._ledger = ledger
         self._source: LogSource = (
             DirectorySource(source.directory.public) if isinstance(source, Ledger) else source
         )
         self._policy = policy or _given(ledger).policy()
         self._evidence = evidence or DirectoryEvidence(_given(ledger).path)
+        self._sink: EvidenceSink = sink or DirectoryEvidence(_given(ledger).path)
         self._submit: Submit = submit or _given(ledger).append
         self._key = key
         self._runners = runner if isinstance(runner, Mapping) else {runner.model.digest: runner}
@@ -232,13 +238,13 @@ class Validator:
             if judged is None:
                 return []
             judgements = judged
-            bound = bind_verdicts(
-                judgements,
-                round_number=number,
-                member=member,
-                journal=journal,
-                random_bytes=self._random_bytes,
+            bound = salted_verdicts(
+                judgements, round_number=number, member=member, random_bytes=self._random_bytes
             )
+            # Evidence before the promise: a crash in between leaves a file that the next try replaces;
+            # reversed, a refutation that nobody could repeat.
+            self._keep_refutations(bound, journal)
+            journal.note_verdicts(bound)
         submission = signed_commit(bound, member=member, key=self._key, ledger_id=self._replica.ledger_id)
         if not self._is_unsent(submission):
             return []
@@ -248,13 +254,29 @@ class Validator:
     def _judge(self, info: RoundInfo, member: int) -> Mapping[bytes, Judgement] | None:
         """All judgements due; None while it is worth waiting for inputs."""
         state, ledger_id = self._replica.state, self._replica.ledger_id
-        evidence = OpenedEvidence(self._evidence, key=self._key.audit, ledger_id=ledger_id)
-        judge = DutyJudge(self._receipts, evidence, runners=self._runners, ledger_id=ledger_id)
+        judge = DutyJudge(self._receipts, self._opened(), runners=self._runners, ledger_id=ledger_id)
         due = reading.duties_of(state, member, info.round.number)
         may_wait = self._clock() < info.certified_unix_ms + self._patience_ms
         if may_wait and judge.lacks_inputs(state, due):
             return None
         return judge.judge(state, due)
+
+    def _opened(self) -> OpenedEvidence:
+        return OpenedEvidence(self._evidence, key=self._key.audit, ledger_id=self._replica.ledger_id)
+
+    def _keep_refutations(self, bound: RoundVerdicts, journal: Journal) -> None:
+        """Keep the evidence of what is refuted, sealed; it goes out with the reveal, which it shows."""
+        if not any(refutations_of(bound)):
+            return
+        proofs = published_prover(self._source, self._replica, self._policy)
+        made = RefutationMaker(self._receipts, self._opened(), state=self._replica.state, proofs=proofs)
+        for name, sealed in made.sealed(bound, key=self._key, random_bytes=self._random_bytes):
+            journal.keep_refutation(name, sealed)
+
+    def _ship_refutations(self, bound: RoundVerdicts, journal: Journal) -> None:
+        for name, _ in refutations_of(bound):
+            if journal.has_refutation(name):
+                self._sink.ship(name, journal.refutation(name))
 
     def _may_reveal(self, info: RoundInfo, parameters: Parameters) -> bool:
         """Whether all on duty have committed, or had the time to."""
@@ -269,7 +291,10 @@ class Validator:
         )
         if not self._is_unsent(submission):
             return []
+        self._ship_refutations(bound, journal)
         acknowledgement = self._send(submission)
+        for name, _ in refutations_of(bound):
+            journal.forget_refutation(name)
         return [
             Revealed(round=info.round.number, verdicts=len(bound.verdicts), acknowledgement=acknowledgement)
         ]

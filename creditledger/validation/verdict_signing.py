@@ -6,21 +6,21 @@ from creditledger.errors import OpeningError
 from creditledger.records.entry import Submission
 from creditledger.records.record import Record
 from creditledger.records.verdict import CUSUM_STEP_BIAS, Commit, Reveal, Verdict, verdict_commitment
-from creditledger.transparency.merkle import leaf_hash, root_from_leaf_hashes
-from creditledger.validation.journal import Journal, JournaledVerdict, RoundVerdicts
+from creditledger.transparency.bundle import Leaf, ShownVerdict, SignedRecord
+from creditledger.transparency.merkle import inclusion_proof, leaf_hash, root_from_leaf_hashes
+from creditledger.validation.journal import JournaledVerdict, RoundVerdicts
 from creditledger.validation.judgement import Judgement
 from creditledger.validation.validator_key import ValidatorKey
 
 
-def bind_verdicts(
+def salted_verdicts(
     judgements: Mapping[bytes, Judgement],
     *,
     round_number: int,
     member: int,
-    journal: Journal,
     random_bytes: Callable[[int], bytes],
 ) -> RoundVerdicts:
-    """Write the verdicts of a round into the journal, with fresh salts; from then on they stand.
+    """The verdicts of a round with fresh salts, to be bound to in the journal.
 
     ``judgements``: by receipt digest."""
     verdicts = []
@@ -37,9 +37,7 @@ def bind_verdicts(
         )
         statistics = judgement.statistics_bytes()
         verdicts.append(JournaledVerdict(verdict=verdict, salt=salt, statistics=statistics))
-    bound = RoundVerdicts(number=round_number, salt=random_bytes(32), verdicts=tuple(verdicts))
-    journal.note_verdicts(bound)
-    return bound
+    return RoundVerdicts(number=round_number, salt=random_bytes(32), verdicts=tuple(verdicts))
 
 
 def signed_commit(bound: RoundVerdicts, *, member: int, key: ValidatorKey, ledger_id: bytes) -> Submission:
@@ -66,6 +64,27 @@ def signed_reveal(
             expected=commitment.hex(),
             found=own.hex(),
         )
+    return _reveal(bound, member, key, ledger_id)
+
+
+def shown_verdicts(
+    bound: RoundVerdicts, *, member: int, key: ValidatorKey, ledger_id: bytes
+) -> dict[bytes, ShownVerdict]:
+    """Each verdict as a stranger can check it, by receipt digest: to be shown with the reveal, not before."""
+    reveal = _reveal(bound, member, key, ledger_id)
+    signed = SignedRecord(record=reveal.record.encode(), signature=reveal.signature, place=())
+    hashes = [leaf_hash(body) for body in reveal.bodies]
+    return {
+        one.verdict.receipt: ShownVerdict(
+            reveal=signed,
+            verdict=reveal.bodies[number],
+            leaf=Leaf(index=number, path=tuple(inclusion_proof(hashes, number, len(hashes)))),
+        )
+        for number, one in enumerate(bound.verdicts)
+    }
+
+
+def _reveal(bound: RoundVerdicts, member: int, key: ValidatorKey, ledger_id: bytes) -> Submission:
     bodies = _bodies(bound)
     reveal = Reveal(round=bound.number, member=member, count=len(bodies), root=_root(bodies), salt=bound.salt)
     return _signed(reveal, key, ledger_id, bodies=bodies)

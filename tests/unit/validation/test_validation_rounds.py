@@ -28,6 +28,7 @@ def remote_validator(pool: WorkingPool, index: int, **changes: object) -> Valida
     arguments: dict = {
         "source": DirectorySource(pool.ledger.directory.public),
         "evidence": DirectoryEvidence(pool.ledger.path),
+        "sink": DirectoryEvidence(pool.ledger.path),
         "policy": pool.ledger.policy(),
         "submit": pool.ledger.append,
     }
