@@ -1,23 +1,19 @@
 """What happens when evidence is missing, false, or contradicts itself. Source: specs/validation.md §4-5."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from creditledger.activations.bf16 import to_bf16_bits
 from creditledger.activations.sketch import read_sketch, sketch_bytes
-from creditledger.credits import reading
-from creditledger.minting.batching import sign_batch
-from creditledger.minting.receipt_maker import MintedReceipt
 from creditledger.minting.sealed_evidence import SketchOpening, open_sketches, seal_inputs
-from creditledger.records.job import Job
 from creditledger.records.receipt import Receipt
 from creditledger.records.verdict import Outcome, Reason
 from creditledger.validation.evidence import DirectoryEvidence
 from creditledger.validation.judgement import Judgement
 from creditledger.validation.validator import Action, Committed
+from fakes.faulty_evidence import mint_with, relay
 from fakes.tiny_llama import SHAPE, inputs_of
 from fakes.working_pool import CountedBytes, WorkingPool, audit_key
 
@@ -76,27 +72,6 @@ def test_inputs_are_waited_for(pool: WorkingPool) -> None:
     assert judged(actions, receipts[1][0], pool) == {(Outcome.UPHELD, Reason.MATCH)}
 
 
-def mint_with(pool: WorkingPool, job: Job, opening_of: object) -> Receipt:
-    """Node 0's honest receipt, logged in a batch whose sealed sketch is made by ``opening_of``."""
-    minter = pool.minter(0)
-    rows = inputs_of(SHAPE, 256, seed=5)
-    with minter.session(pool.work_order(job, 0)) as session:
-        session.record(inputs=rows, outputs=pool.model.honest(rows, 0, 2), positions=range(256))
-    receipt = session.receipts[0]
-    with pool.ledger.read() as state:
-        parameters = reading.parameters_in_force(state)
-    minted = MintedReceipt(receipt=receipt, opening=opening_of)
-    submission = sign_batch(
-        [minted],
-        key=pool.nodes[0],
-        ledger_id=pool.ledger.id,
-        parameters=parameters,
-        random_bytes=CountedBytes("seal"),
-    )
-    pool.ledger.append(submission)
-    return receipt
-
-
 def test_a_sketch_that_was_not_committed_to_is_refuted(pool: WorkingPool) -> None:
     """The node cannot find a better sketch afterwards: its commitment tells."""
     other = (bytes(32), sketch_bytes(np.ones((256, 2), dtype=np.float16)))
@@ -106,26 +81,8 @@ def test_a_sketch_that_was_not_committed_to_is_refuted(pool: WorkingPool) -> Non
 
 def test_sealed_sketches_that_do_not_open_are_refuted(pool: WorkingPool) -> None:
     """Sealed to strangers: the box is there, and no validator can open it."""
-    job = pool.order()
-    minter = pool.minter(0)
-    rows = inputs_of(SHAPE, 256, seed=5)
-    with minter.session(pool.work_order(job, 0)) as session:
-        session.record(inputs=rows, outputs=pool.model.honest(rows, 0, 2), positions=range(256))
-    with pool.ledger.read() as state:
-        parameters = reading.parameters_in_force(state)
-    strangers = tuple(
-        replace(member, audit_key=audit_key(7 + index).public_key)
-        for index, member in enumerate(parameters.committee)
-    )
-    submission = sign_batch(
-        [MintedReceipt(receipt=session.receipts[0], opening=(bytes(32), bytes(4 * 256)))],
-        key=pool.nodes[0],
-        ledger_id=pool.ledger.id,
-        parameters=replace(parameters, committee=strangers),
-        random_bytes=CountedBytes("seal"),
-    )
-    pool.ledger.append(submission)
-    assert judged(pool.check(), session.receipts[0], pool) == {(Outcome.REFUTED, Reason.OPENING)}
+    receipt = mint_with(pool, pool.order(), (bytes(32), bytes(4 * 256)), sealed_to=(7, 8))
+    assert judged(pool.check(), receipt, pool) == {(Outcome.REFUTED, Reason.OPENING)}
 
 
 def test_sealed_sketches_that_are_gone_are_no_data(pool: WorkingPool) -> None:
@@ -145,25 +102,6 @@ def test_sealed_sketches_open_to_what_the_receipt_commits_to(pool: WorkingPool) 
         boxes[batch.sealed.hex()], audit_key(0), ledger_id=pool.ledger.id, batch_root=batch.root
     )
     assert [len(read_sketch(encoded)) for _, encoded in openings] == [256]
-
-
-def relay(pool: WorkingPool, *, with_handover: bool) -> dict[int, list[Receipt]]:
-    """Node 0 hands over other rows than it says it delivered; node 1 works on those."""
-    job = pool.order()
-    receipts: dict[int, list[Receipt]] = {}
-    rows = inputs_of(SHAPE, 256, seed=5)
-    handed = inputs_of(SHAPE, 256, seed=8)
-    runs = ((0, rows, pool.model.honest(rows, 0, 2)), (2, handed, pool.model.honest(handed, 2, 4)))
-    for index, (start, inputs, outputs) in enumerate(runs):
-        minter = pool.minter(index)
-        with minter.session(pool.work_order(job, start)) as session:
-            session.record(inputs=inputs, outputs=outputs, positions=range(256))
-        receipts[index] = session.receipts
-        minter.flush()
-    if with_handover:
-        shown = replace(receipts[0][0], output_root=receipts[1][0].input_root)
-        pool.minter(1).keep_handover(pool.minter(0).hand_over(shown))
-    return receipts
 
 
 def test_inputs_that_were_not_delivered_earn_nothing(pool: WorkingPool) -> None:
