@@ -1,7 +1,8 @@
 """The X25519 key that an Ed25519 key also is, so that something can be sealed to whoever signs.
 
-The two curves are one in other coordinates: u = (1 + y) / (1 - y). Source: specs/validation.md §9, RFC 7748 §4.1.
-"""
+The two curves are one in other coordinates: u = (1 + y) / (1 - y).
+
+Source: specs/validation.md §9, RFC 7748 §4.1."""
 
 import hashlib
 from typing import Final

@@ -102,6 +102,7 @@ def props(tmp_path_factory: pytest.TempPathFactory) -> Props:
     made.write("huge.key", bytes(HUGE))
     made.write("truncated policy", stage.policy.read_bytes()[:-9])
     made.write("empty", b"")
+    made.write("no evidence", b"cl/evd1\0" + bytes(40))
     (stage / "no ledger").mkdir()
     readable = copy_of(stage.pool, stage / "readable")
     (readable / "keys" / "operator.key").unlink()
@@ -469,6 +470,65 @@ REFUSED: dict[str, tuple[Arguments, int, str]] = {
     "prove: unwritable": (lambda p: ["prove", p.pool, "alice", "-o", p / "plan" / "b"], 5, "StorageError"),
     "prove: into a directory": (lambda p: ["prove", p.pool, "alice", "-o", p / "no ledger"], 2, "UsageError"),
     "prove: no ledger": (lambda p: ["prove", p / "no ledger", "alice", "-o", p / "b"], 2, "UsageError"),
+    # evidence
+    "evidence: no ledger": (
+        lambda p: ["evidence", p / "no ledger", "ab" * 32, "--key", p.key("alice"), "-o", p / "e"],
+        2,
+        "UsageError",
+    ),
+    "evidence: receipt": (
+        lambda p: ["evidence", p.pool, "n1", "--key", p.key("loose-node"), "-o", p / "e"],
+        2,
+        "UsageError",
+    ),
+    "evidence: unknown receipt": (
+        lambda p: ["evidence", p.pool, "ab" * 32, "--key", p.key("n1"), "-o", p / "e"],
+        6,
+        "UnknownIdError",
+    ),
+    "evidence: key of a client": (
+        lambda p: ["evidence", p.pool, "ab" * 32, "--key", p.key("alice"), "-o", p / "e"],
+        6,
+        "RoleError",
+    ),
+    "evidence: key truncated": (
+        lambda p: ["evidence", p.pool, "ab" * 32, "--key", p.key("truncated"), "-o", p / "e"],
+        2,
+        "KeyFormatError",
+    ),
+    "evidence: key oversize": (
+        lambda p: ["evidence", p.pool, "ab" * 32, "--key", p.key("huge"), "-o", p / "e"],
+        2,
+        "KeyFormatError",
+    ),
+    "evidence: member": (
+        lambda p: ["evidence", p.pool, "ab" * 32, "--key", p.key("n1"), "-o", p / "e", "--member", "-1"],
+        2,
+        "UsageError",
+    ),
+    "evidence: below a file": (
+        lambda p: ["evidence", p.pool, "ab" * 32, "--key", p.key("n1"), "-o", p / "plan" / "e"],
+        5,
+        "StorageError",
+    ),
+    "evidence: policy truncated": (
+        lambda p: [
+            *("evidence", p.pool, "ab" * 32, "--key", p.key("n1"), "-o", p / "e"),
+            *("--policy", p / "truncated policy"),
+        ],
+        2,
+        "MalformedRecordError",
+    ),
+    "verify: evidence that is none": (
+        lambda p: ["verify", p / "no evidence", "--policy", p.stage.policy],
+        1,
+        "MalformedBundleError",
+    ),
+    "verify: evidence, requirement": (
+        lambda p: ["verify", p / "no evidence", "--policy", p.stage.policy, "--require", "upheld"],
+        2,
+        "UsageError",
+    ),
     # verify
     "verify: missing": (
         lambda p: ["verify", p / "nowhere", "--policy", p.stage.policy],
