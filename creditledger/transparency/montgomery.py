@@ -2,7 +2,7 @@
 
 The two curves are one in other coordinates: u = (1 + y) / (1 - y).
 
-Source: specs/validation.md §9, RFC 7748 §4.1."""
+Source: specs/validation.md §10, RFC 7748 §4.1."""
 
 import hashlib
 from typing import Final

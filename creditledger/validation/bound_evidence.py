@@ -1,6 +1,6 @@
 """An evidence bundle whose parts were held against each other, and its check, done again.
 
-Source: specs/validation.md §9."""
+Source: specs/validation.md §10."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -94,7 +94,7 @@ def bind_evidence(
     """Check every part of an evidence bundle but the work itself. Opens no file and no socket.
 
     Raises VerificationError: MalformedBundleError, SignatureError, InclusionProofError, OpeningError,
-    CertificateError, PolicyError. Source: specs/validation.md §9."""
+    CertificateError, PolicyError. Source: specs/validation.md §10."""
     bundle = EvidenceBundle.decode(encoded)
     try:
         return _Binder(bundle, policy, now_unix_ms, backend).bind()

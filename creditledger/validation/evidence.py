@@ -51,7 +51,7 @@ class EvidenceSink(Protocol):
 
 
 def refutation_name(receipt: bytes, *, round_number: int, member: int) -> str:
-    """What a sealed evidence bundle is called beside the log. Source: specs/validation.md §9."""
+    """What a sealed evidence bundle is called beside the log. Source: specs/validation.md §10."""
     return f"{receipt.hex()}-{round_number}-{member}{REFUTATION_SUFFIX}"
 
 

@@ -1,4 +1,4 @@
-"""One file that lets a stranger repeat a refuted check. Source: specs/validation.md §9.
+"""One file that lets a stranger repeat a refuted check. Source: specs/validation.md §10.
 
 Only the form is checked here; what its parts must say of each other is in `bound_evidence`."""
 
@@ -68,7 +68,7 @@ class EvidenceParts(Fields):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvidenceBundle:
-    """The parts, then the blocks that are too large for a record. Source: specs/validation.md §9."""
+    """The parts, then the blocks that are too large for a record. Source: specs/validation.md §10."""
 
     parts: EvidenceParts
     box: bytes = b""

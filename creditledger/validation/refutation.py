@@ -1,6 +1,6 @@
 """What a validator ships with a refuting verdict: the check, for the accused and the committee to repeat.
 
-Source: specs/validation.md §9."""
+Source: specs/validation.md §10."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace

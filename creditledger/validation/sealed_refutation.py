@@ -1,4 +1,4 @@
-"""An evidence bundle sealed to the committee and the accused. Source: specs/validation.md §9."""
+"""An evidence bundle sealed to the committee and the accused. Source: specs/validation.md §10."""
 
 from collections.abc import Callable, Sequence
 from typing import Final

@@ -1,6 +1,6 @@
 """The openings that an evidence bundle shows: of the sketch, or of the sealed box that has none.
 
-Source: specs/validation.md §9."""
+Source: specs/validation.md §10."""
 
 from hashlib import sha256
 

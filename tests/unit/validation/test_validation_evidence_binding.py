@@ -1,6 +1,6 @@
 """Every part of an evidence bundle is tied to the others: broken once, it is refused.
 
-Source: specs/validation.md §9."""
+Source: specs/validation.md §10."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace

@@ -1,4 +1,4 @@
-"""A refutation ships what it rests on, and the check comes out again. Source: specs/validation.md §9."""
+"""A refutation ships what it rests on, and the check comes out again. Source: specs/validation.md §10."""
 
 from collections.abc import Callable
 from dataclasses import replace
