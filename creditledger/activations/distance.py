@@ -40,6 +40,8 @@ POSITIONS_MIN: Final = 32
 RESOLUTION_MIN: Final = 20.0
 PROFILE_RESOLUTION_SHARE: Final = 0.25
 TAIL_MAX: Final = 8.0
+LONE_TAIL_MAX: Final = 24.0
+"""What one position may reach before it refutes by itself. Source: specs/check.md §5.2."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +89,8 @@ class SpotStatistics:
     """Distance of the claim over distance of the yardstick; infinite if only the latter is 0."""
     tail: float
     """Largest distance of one position over what its rounding explains."""
+    tails_above: int
+    """Positions whose distance is above 8 times that."""
     resolution: float
     """rho: distance of the untouched input over distance of the yardstick; 0 if that is mostly 0."""
     positions: int
@@ -139,6 +143,7 @@ def spot_statistics(windows: Sequence[CheckedWindow], *, exponents: Exponents) -
         tail=float(tails[worst]) if len(tails) else 0.0,
         resolution=0.0 if _is_silent(y) else _root_ratio(trimmed_mean(x), floor),
         positions=positions,
+        tails_above=int((~(tails <= TAIL_MAX)).sum()),
         unresolved=positions - len(where),
         worst_position=int(where[worst]) if len(tails) else 0,
     )
@@ -169,8 +174,8 @@ def judge_statistics(
 ) -> tuple[Outcome, Reason]:
     """Decide one check. ``profile_resolution``: the profile's median rho, None without a profile.
 
-    What depends on the verifier's runs alone comes first, so no claim can make itself inconclusive.
-    REFUTED with TAIL may be lifted by opening that one row. Source: specs/check.md §5.2."""
+    What depends on the verifier's runs alone comes first: a claim makes itself inconclusive by one row at
+    most. Source: specs/check.md §5.2."""
     if stats.positions < POSITIONS_MIN:
         return Outcome.INCONCLUSIVE, Reason.TOO_SHORT
     least = max(RESOLUTION_MIN, PROFILE_RESOLUTION_SHARE * (profile_resolution or 0.0))
@@ -178,8 +183,10 @@ def judge_statistics(
         return Outcome.INCONCLUSIVE, Reason.RESOLUTION
     if not stats.ratio <= threshold(stats.positions, ratio_floor=rule.ratio_floor):
         return Outcome.REFUTED, Reason.RATIO
-    if not stats.tail <= TAIL_MAX:
+    if stats.tails_above > 1 or not stats.tail <= LONE_TAIL_MAX:
         return Outcome.REFUTED, Reason.TAIL
+    if stats.tails_above:
+        return Outcome.INCONCLUSIVE, Reason.TAIL
     return Outcome.UPHELD, Reason.MATCH
 
 

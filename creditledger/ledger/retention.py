@@ -21,7 +21,7 @@ from creditledger.records.verdict import Outcome
 
 KEPT_MS_MIN: Final = 24 * 60 * 60 * 1000
 """What was sealed stays at least so long after its job's end, however soon credits vest."""
-_NAMED: Final = re.compile(r"([0-9a-f]{64})(\.[a-z]+)?")
+_NAMED: Final = re.compile(r"([0-9a-f]{64})(-[0-9]+-[0-9]+)?(\.[a-z]+)?")
 
 Files = dict[bytes, list[Path]]
 """Files by the digest that their names begin with."""
@@ -36,14 +36,14 @@ class Erased:
     sealed: int
     """Boxes of sketches."""
     evidence: int
-    """Inputs and handovers."""
+    """Inputs, handovers and evidence bundles."""
     freed_bytes: int
     kept: int
     """Files that somebody may still ask for, or that belong to nothing logged yet."""
 
 
 def erase_ended(ledger: Ledger, *, clock: Clock) -> Erased:
-    """Erase sealed sketches, inputs and handovers of jobs that have ended and whose window is over.
+    """Erase what was sealed for checks of jobs that have ended and whose window is over.
 
     Stopped halfway, it is run again. Time is the witnesses' word where they cosigned the published
     checkpoint, else ``clock``'s: a clock that runs ahead erases nothing early. Raises StorageError,
@@ -55,7 +55,7 @@ def erase_ended(ledger: Ledger, *, clock: Clock) -> Erased:
     now = _witnessed_time(ledger, clock)
     with ledger.snapshot() as snapshot:
         state = snapshot.state
-        users, ended = _read_log(snapshot.log, state, {*sealed, *evidence})
+        users, ended = _read_log(snapshot.log, state, {*sealed, *evidence}, ledger_id=ledger.id)
         done = {job for job, end in ended.items() if is_over(state, job, ended_ms=end, now_unix_ms=now)}
     # A file that no logged batch names may belong to one that is on its way.
     gone = {name for name, jobs in users.items() if jobs <= done}
@@ -94,7 +94,7 @@ def _is_decided(state: StateView, digest: bytes) -> bool:
     receipt = reading.receipt_state(state, digest)
     if receipt is None or receipt.round == 0:
         return False
-    if receipt.upheld + receipt.refuted + receipt.inconclusive < receipt.due:
+    if not receipt.is_judged:
         return False
     if reading.awaits_validator(state, digest):
         return False
@@ -102,7 +102,9 @@ def _is_decided(state: StateView, digest: bytes) -> bool:
     return receipt.outcome != Outcome.REFUTED or node is None or not node.suspended
 
 
-def _read_log(log: StoredLog, state: StateView, names: set[bytes]) -> tuple[Jobs, dict[bytes, int]]:
+def _read_log(
+    log: StoredLog, state: StateView, names: set[bytes], *, ledger_id: bytes
+) -> tuple[Jobs, dict[bytes, int]]:
     """Whose the files with these ``names`` are, and when each job ended that did: Unix milliseconds."""
     users: Jobs = {}
     ended: dict[bytes, int] = {}
@@ -117,7 +119,7 @@ def _read_log(log: StoredLog, state: StateView, names: set[bytes]) -> tuple[Jobs
                 ended[hold.job] = entry.time_unix_ms
         elif isinstance(record, Batch):
             for receipt in map(Receipt.decode, log.bodies(record)):
-                for name in names & {record.sealed, receipt.input_root}:
+                for name in names & {record.sealed, receipt.input_root, receipt.digest(ledger_id)}:
                     users.setdefault(name, set()).add(receipt.job)
     return users, ended
 

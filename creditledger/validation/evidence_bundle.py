@@ -9,7 +9,7 @@ from typing import Annotated, Final
 
 from creditledger.errors import MalformedBundleError, MalformedRecordError
 from creditledger.minting.handover import HANDOVER_BYTES_MAX
-from creditledger.quantities import Digest, Octets, Position, Salt
+from creditledger.quantities import Digest, Octets, Salt
 from creditledger.records import canonical
 from creditledger.records.canonical import FRAME_BYTES_MAX, RECORD_BYTES_MAX
 from creditledger.records.record import Fields
@@ -26,18 +26,8 @@ _BLOCK_BYTES_MAX: Final = 33 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ShownRow(Fields):
-    """One delivered row, opened by the accused: specs/check.md §1."""
-
-    position: Position
-    salt: Annotated[bytes, Octets(16, 16)]
-    row: Annotated[bytes, Octets(2, 131_072)]
-    path: tuple[Digest, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class EvidenceParts(Fields):
-    """All but the largest parts. Tuples marked *at most one* are options; empty bytes: not shown."""
+    """All but the largest parts. Empty bytes: not shown."""
 
     ledger: Digest
     proof: Annotated[bytes, Octets(1, BUNDLE_BYTES_MAX)]
@@ -58,12 +48,12 @@ class EvidenceParts(Fields):
     salt: Salt
     """Of the verdict's evidence."""
     statistics: Annotated[bytes, Octets(1, 4_096)]
-    row: tuple[ShownRow, ...]
-    """At most one: what the accused answers to a refutation by the tail."""
 
     def _check(self) -> None:
-        if len(self.row) > 1 or len(self.slot_key) not in (0, 32):
-            raise MalformedRecordError("evidence has at most one row, and a slot key of 0 or 32 bytes")
+        if len(self.slot_key) not in (0, 32):
+            raise MalformedRecordError(
+                "slot key has another length", expected="0 or 32 bytes", found=str(len(self.slot_key))
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

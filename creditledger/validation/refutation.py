@@ -104,7 +104,6 @@ class RefutationMaker:
             verdict=shown,
             salt=one.salt,
             statistics=one.statistics,
-            row=(),
         )
         receipts = [*(earlier.receipt for earlier in chain), receipt]
         bundle = EvidenceBundle(parts=parts, box=box, inputs=tuple(map(self._inputs, receipts)))

@@ -52,6 +52,7 @@ class Sample:
             "unresolved": stats.unresolved,
             "ratio": _finite(stats.ratio),
             "tail": _finite(stats.tail),
+            "tails_above": stats.tails_above,
             "resolution": _finite(stats.resolution),
         }
         return json.dumps(answer, separators=(",", ":"), allow_nan=False)
@@ -70,6 +71,7 @@ class Sample:
                 statistics=SpotStatistics(
                     ratio=_number(values["ratio"]),
                     tail=_number(values["tail"]),
+                    tails_above=int(values["tails_above"]),
                     resolution=_number(values["resolution"]),
                     positions=int(values["positions"]),
                     unresolved=int(values["unresolved"]),

@@ -5,8 +5,8 @@ validators in this process, a node in each of two others, SmolLM2's real weights
 is drawn, run again by two of the three validators, settled and vested. Then every cheat that the check must
 see works in one process beside the other's honest node until it is suspended. Exit code 1: a goal missed.
 
-The default is eight layers. With ``--layers 30`` an honest torch node was convicted after 780 jobs: on spans
-of 15 layers a row now and then lies so far off in bf16 that the limit on the tail takes it for a fake."""
+The default is eight layers. With ``--layers 30`` now and then a row of an honest node lies so far off in bf16
+that its receipt is left open and unpaid: specs/check.md §5.2."""
 
 import argparse
 import json

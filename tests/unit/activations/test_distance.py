@@ -193,7 +193,9 @@ def test_a_yardstick_silent_in_more_than_a_tenth_measures_nothing(silent: int, r
     assert judge_statistics(stats, rule=DEFAULT_RULE)[1] == reason
 
 
-STATS = SpotStatistics(ratio=0.9, tail=2.0, resolution=60.0, positions=256, unresolved=0, worst_position=0)
+STATS = SpotStatistics(
+    ratio=0.9, tail=2.0, tails_above=0, resolution=60.0, positions=256, unresolved=0, worst_position=0
+)
 MOST = threshold(256, ratio_floor=1.15)
 
 
@@ -211,12 +213,27 @@ MOST = threshold(256, ratio_floor=1.15)
         ({"ratio": MOST * 1.0001}, Reason.RATIO),
         ({"ratio": math.nan}, Reason.RATIO),
         ({"tail": 8.0}, Reason.MATCH),
-        ({"tail": 8.01}, Reason.TAIL),
+        ({"tail": 8.01, "tails_above": 1}, Reason.TAIL),
         ({"ratio": 99.0, "resolution": 5.0}, Reason.RESOLUTION),
     ],
 )
 def test_each_limit_decides_at_its_place(change: dict, reason: Reason) -> None:
     assert judge_statistics(replace(STATS, **change), rule=DEFAULT_RULE)[1] == reason
+
+
+@pytest.mark.parametrize(
+    ("change", "outcome"),
+    [
+        ({"tail": 8.01, "tails_above": 1}, Outcome.INCONCLUSIVE),
+        ({"tail": 24.0, "tails_above": 1}, Outcome.INCONCLUSIVE),
+        ({"tail": 24.01, "tails_above": 1}, Outcome.REFUTED),
+        ({"tail": math.inf, "tails_above": 1}, Outcome.REFUTED),
+        ({"tail": 8.01, "tails_above": 2}, Outcome.REFUTED),
+    ],
+)
+def test_one_row_a_little_far_off_convicts_nobody(change: dict, outcome: Outcome) -> None:
+    """E18: two projections know a distance up to a factor; two such rows, or one far off, are no chance."""
+    assert judge_statistics(replace(STATS, **change), rule=DEFAULT_RULE) == (outcome, Reason.TAIL)
 
 
 def test_the_profile_raises_the_resolution_asked_for() -> None:

@@ -187,7 +187,7 @@ def test_samples_survive_their_file(model: LoadedModel, profile: CalibrationProf
 
 LINE = (
     '{"kernel":"fused","honest":true,"bf16_partials":false,"sequence":0,"first_position":0,"positions":32,'
-    '"unresolved":0,"ratio":0.9,"tail":2.5,"resolution":90.0}'
+    '"unresolved":0,"ratio":0.9,"tail":2.5,"tails_above":0,"resolution":90.0}'
 )
 
 

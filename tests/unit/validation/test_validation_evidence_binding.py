@@ -29,7 +29,7 @@ from creditledger.records.receipt import Handover, Receipt
 from creditledger.records.verdict import Outcome, Verdict
 from creditledger.transparency.bundle import Bundle
 from creditledger.validation.bound_evidence import bind_evidence
-from creditledger.validation.evidence_bundle import MAGIC, EvidenceBundle, EvidenceParts, ShownRow
+from creditledger.validation.evidence_bundle import MAGIC, EvidenceBundle, EvidenceParts
 from creditledger.validation.journal import JournaledVerdict, RoundVerdicts, read_verdicts
 from creditledger.validation.judgement import evidence_digest
 from creditledger.validation.verdict_signing import shown_verdicts
@@ -344,8 +344,7 @@ def test_another_model_is_not_run(case: Case, tmp_path: Path) -> None:
 
 
 def test_decoding_undoes_encoding(case: Case) -> None:
-    row = ShownRow(position=257, salt=bytes(16), row=b"\0\0", path=(bytes(32),))
-    for bundle in (case.bundle, changed(case.bundle, row=(row,), box=b"box", slot_key=bytes(32))):
+    for bundle in (case.bundle, changed(case.bundle, box=b"box", slot_key=bytes(32))):
         assert EvidenceBundle.decode(bundle.encode()) == bundle
         assert len(bundle.encode()) == bundle.size
 
@@ -374,9 +373,6 @@ def test_parts_come_one_for_one(case: Case) -> None:
         changed(case.bundle, inputs=case.bundle.inputs[:1])
     with pytest.raises(MalformedRecordError):
         changed(case.bundle, slot_key=bytes(31))
-    row = ShownRow(position=0, salt=bytes(16), row=b"\0\0", path=())
-    with pytest.raises(MalformedRecordError):
-        changed(case.bundle, row=(row, row))
 
 
 def test_a_bundle_beyond_its_bound_is_not_written(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,7 +24,7 @@ def test_evidence(case: dict[str, Any]) -> None:
     names = ("ratio", "tail", "resolution", "positions", "unresolved", "worst_position")
     given = case["statistics"]
     values = None if given is None else [float("inf") if one == "inf" else one for one in given]
-    stats = None if values is None else SpotStatistics(**dict(zip(names, values, strict=True)))
+    stats = None if values is None else SpotStatistics(**dict(zip(names, values, strict=True)), tails_above=0)
     judgement = Judgement(
         outcome=Outcome.UPHELD, reason=Reason.MATCH, statistics=stats, threshold=case["threshold"]
     )
