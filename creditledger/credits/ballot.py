@@ -10,6 +10,7 @@ from creditledger.credits.conduct import count_outvoted, count_verdict_given, vo
 from creditledger.credits.confirmation import await_confirmer, await_second_look
 from creditledger.credits.pool import in_force
 from creditledger.credits.standing import (
+    Probation,
     after_verdict,
     probation_of,
     put_probation,
@@ -145,25 +146,35 @@ def _enter(state: State, receipt: ReceiptState, ballot: Ballot) -> None:
 
 
 def _hold_against_node(state: State, node: bytes, before: Ballot, after: Ballot) -> None:
-    """A mismatch makes checks certain for a while; a confirmed failure starts probation again."""
-    is_mismatch, is_failure = after.refuted > before.refuted, after.has_failed and not before.has_failed
-    if not is_mismatch and not is_failure:
+    if after.refuted == before.refuted and after.has_failed == before.has_failed:
         return
-    probation, settled = probation_of(state, node), standing_of(state, node).settled_micro
-    certain_until = min(settled + in_force(state).probation_micro, AMOUNT_MAX)
-    put_probation(
-        state,
-        node,
-        replace(
-            probation,
-            mismatches=probation.mismatches + is_mismatch,
-            confirmed=probation.confirmed + is_failure,
-            certain_until_micro=max(probation.certain_until_micro, certain_until),
-            from_micro=settled if is_failure else probation.from_micro,
-        ),
+    probation = after_mismatch(
+        probation_of(state, node),
+        before,
+        after,
+        settled_micro=standing_of(state, node).settled_micro,
+        probation_micro=in_force(state).probation_micro,
     )
+    put_probation(state, node, probation)
     if after.refuted >= AGREEING:
         suspend(state, node)
+
+
+def after_mismatch(
+    probation: Probation, before: Ballot, after: Ballot, *, settled_micro: int, probation_micro: int
+) -> Probation:
+    """A mismatch makes checks certain for a while; a confirmed failure starts probation again.
+
+    ``probation_micro``: its length. Source: specs/credits.md §12."""
+    is_failure = after.has_failed and not before.has_failed
+    certain_until = min(settled_micro + probation_micro, AMOUNT_MAX)
+    return replace(
+        probation,
+        mismatches=probation.mismatches + after.refuted - before.refuted,
+        confirmed=probation.confirmed + is_failure,
+        certain_until_micro=max(probation.certain_until_micro, certain_until),
+        from_micro=settled_micro if is_failure else probation.from_micro,
+    )
 
 
 def _hold_against_validators(

@@ -63,11 +63,15 @@ def drawn_members(seeds: Mapping[int, bytes], receipt: bytes, *, rate: int, memb
 
     ``seeds``: each signer's 32-byte seed by member index. At 10^6 these are the two signers of lowest
     hash; below, every signer that `is_drawn`. Source: specs/credits.md §7."""
+    hashes = {member: draw_hash(seed, receipt) for member, seed in seeds.items()}
+    return members_by_hash(hashes, rate=rate, members=members)
+
+
+def members_by_hash(hashes: Mapping[int, bytes], *, rate: int, members: int) -> list[int]:
+    """As `drawn_members`, from each signer's hash of the receipt: 8 bytes or more."""
     if rate >= CERTAIN_PPM:
-        ranked = sorted(seeds, key=lambda member: (draw_hash(seeds[member], receipt), member))
+        ranked = sorted(hashes, key=lambda member: (hashes[member], member))
         return sorted(ranked[:CERTAIN_CHECKERS])
     threshold = draw_threshold(rate=rate, members=members).to_bytes(9, "big")
-    drawn = [
-        member for member, seed in sorted(seeds.items()) if b"\0" + draw_hash(seed, receipt)[:8] < threshold
-    ]
+    drawn = [member for member in sorted(hashes) if b"\0" + hashes[member][:8] < threshold]
     return drawn[:DUE_MAX]

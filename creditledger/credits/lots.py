@@ -44,15 +44,40 @@ def add_lot(state: State, lot: LotState, *, settled_micro: int) -> None:
 def vest_lots(state: State, parameters: Parameters, *, round_number: int, now_unix_ms: int) -> None:
     """Make final every lot that is due when a round is certified. Source: specs/credits.md §10."""
     for key, row in _unvested(state, until_round=round_number - parameters.vesting_rounds):
-        if now_unix_ms < row.settled_unix_ms + parameters.vesting_ms:
-            continue
-        since = standing_of(state, row.node).settled_micro - row.settled_micro
-        if since < parameters.vesting_micro or account_of(state, row.node).suspended:
+        is_due = is_vesting_due(
+            parameters,
+            lot_settled_micro=row.settled_micro,
+            lot_settled_round=row.settled_round,
+            lot_settled_unix_ms=row.settled_unix_ms,
+            node_settled_micro=standing_of(state, row.node).settled_micro,
+            round_number=round_number,
+            now_unix_ms=now_unix_ms,
+        )
+        if not is_due or account_of(state, row.node).suspended:
             continue
         lot = _lot(state, key)
         change(state, lot.node, unvested=-lot.amount_micro, spendable=lot.amount_micro)
         state.put_entry(lot_key(lot.job, lot.layer_start), replace(lot, vested=1))
         state.view.delete(key)
+
+
+def is_vesting_due(
+    parameters: Parameters,
+    *,
+    lot_settled_micro: int,
+    lot_settled_round: int,
+    lot_settled_unix_ms: int,
+    node_settled_micro: int,
+    round_number: int,
+    now_unix_ms: int,
+) -> bool:
+    """Whether rounds, time and later value enough have passed since a lot was settled, for a node that is not
+    suspended. ``lot_settled_micro``: the node's settled value then. Source: specs/credits.md §10."""
+    return (
+        round_number >= lot_settled_round + parameters.vesting_rounds
+        and now_unix_ms >= lot_settled_unix_ms + parameters.vesting_ms
+        and node_settled_micro - lot_settled_micro >= parameters.vesting_micro
+    )
 
 
 def slash_lots(state: State, node: bytes, amount_micro: int) -> int:

@@ -94,7 +94,12 @@ def after_verdict(standing: Standing, verdict: Verdict) -> Standing:
 
 def after_settlement(standing: Standing, amount_micro: int) -> Standing:
     """The standing after work worth ``amount_micro`` was settled."""
-    return replace(standing, settled_micro=min(standing.settled_micro + amount_micro, AMOUNT_MAX))
+    return replace(standing, settled_micro=settled_after(standing.settled_micro, amount_micro))
+
+
+def settled_after(settled_micro: int, amount_micro: int) -> int:
+    """A node's settled value after ``amount_micro`` more: it stops at the largest amount."""
+    return min(settled_micro + amount_micro, AMOUNT_MAX)
 
 
 def probation_of(state: State, node: bytes) -> Probation:
