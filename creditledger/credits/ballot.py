@@ -58,6 +58,11 @@ class Ballot:
         return max(self.refuted, self.no_data) >= AGREEING
 
     @property
+    def is_suspending(self) -> bool:
+        """Whether its node may not work until a quorum has decided what that costs."""
+        return self.has_failed
+
+    @property
     def wants_confirmer(self) -> bool:
         """Whether one validator found a failure and another must be asked."""
         is_disputed = max(self.refuted, self.no_data) == 1
@@ -156,7 +161,7 @@ def _hold_against_node(state: State, node: bytes, before: Ballot, after: Ballot)
         probation_micro=in_force(state).probation_micro,
     )
     put_probation(state, node, probation)
-    if after.refuted >= AGREEING:
+    if after.is_suspending:
         suspend(state, node)
 
 

@@ -128,9 +128,9 @@ class Case:
         ("RI", "U", Outcome.REFUTED, False, ""),
         ("RD", "U", Outcome.REFUTED, False, ""),
         ("UD", "U", Outcome.UPHELD, False, ""),
-        ("UD", "D", Outcome.INCONCLUSIVE, False, ""),
+        ("UD", "D", Outcome.INCONCLUSIVE, True, ""),
         ("UD", "R", Outcome.REFUTED, False, ""),
-        ("DD", "", Outcome.INCONCLUSIVE, False, ""),
+        ("DD", "", Outcome.INCONCLUSIVE, True, ""),
         ("UI", "", Outcome.INCONCLUSIVE, False, ""),
     ],
 )
@@ -190,13 +190,14 @@ def test_the_rate_starts_over_after_a_failure(
 
 
 def test_no_data_takes_two_validators_and_burns_the_price() -> None:
-    """E7: the price is not refunded to a client that may have hidden the inputs itself."""
+    """E7: the price is not refunded to a client that may have hidden the inputs itself. E10: the node keeps
+    its own, and is suspended as for a refuted receipt: else silence would pay."""
     case = Case()
     case.first("DD")
     settlement = case.propose()
     assert (settlement.burned_micro, settlement.payments) == (PRICE, ())
     assert case.probation.confirmed == 1
-    assert not case.is_suspended
+    assert case.is_suspended
     case.settle()
 
 
