@@ -48,6 +48,7 @@ VERBS: Final = {
     "calibrate": "calibrating",
     "compare": "kernels",
     "report": "reports",
+    "sim": "simulating",
     "parameters": "parameters",
     "doctor": "doctor",
 }

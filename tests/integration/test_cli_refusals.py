@@ -212,6 +212,11 @@ def _parameters(name: str) -> Arguments:
     return lambda p: _init(p, None, "--parameters", p / f"{name}.toml")
 
 
+def _simulated(name: str) -> Arguments:
+    """Refused before anything is simulated: at the defaults that would take minutes."""
+    return lambda p: ["sim", "--seed", 1, "--fold-receipts", 0, "--config", p / f"{name}.toml"]
+
+
 REFUSED: dict[str, tuple[Arguments, int, str]] = {
     "no such verb": (lambda p: ["mine"], 2, "UsageError"),
     # init
@@ -804,6 +809,17 @@ REFUSED: dict[str, tuple[Arguments, int, str]] = {
         6,
         "RefusedError",
     ),
+    # sim
+    "sim: no seed": (lambda p: ["sim"], 2, "UsageError"),
+    "sim: seed": (lambda p: ["sim", "--seed", -1], 2, "UsageError"),
+    "sim: four nodes": (lambda p: ["sim", "--seed", 1, "--nodes", 4], 2, "UsageError"),
+    "sim: receipt": (lambda p: ["sim", "--seed", 1, "--receipt", "much"], 2, "MalformedRecordError"),
+    "sim: nothing for a receipt": (lambda p: ["sim", "--seed", 1, "--receipt", "0"], 6, "AmountError"),
+    "sim: missing": (lambda p: ["sim", "--seed", 1, "--config", p / "nowhere"], 2, "UsageError"),
+    "sim: broken": (_simulated("broken"), 2, "MalformedRecordError"),
+    "sim: unknown key": (_simulated("unknown"), 2, "MalformedRecordError"),
+    "sim: levy use": (_simulated("use"), 6, "RefusedError"),
+    "sim: rule set": (_simulated("rule set"), 6, "RefusedError"),
     # compare
     "compare: missing": (lambda p: _compare(p, "nowhere.npy"), 2, "UsageError"),
     "compare: no input": (lambda p: _compare(p, "rows.npy", "--json"), 2, "UsageError"),

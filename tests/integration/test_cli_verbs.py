@@ -384,6 +384,30 @@ def test_a_canary_that_is_none_is_counted(stage: Stage) -> None:
     assert (audited["canaries_committed"], audited["faulty_validators"]) == (before + 1, [])
 
 
+def test_sim_says_what_each_strategy_earns(tmp_path: Path) -> None:
+    """Once as JSON, with the names of §18 and no others; twice the same; and as a table."""
+    rules = tmp_path / "p.toml"
+    rules.write_text("[rates]\ncheck_floor_ppm = 30_000\n")
+    arguments = ["sim", "--seed", 7, "--nodes", 5, "--receipts", 6, "--fold-receipts", 2]
+    found = ask(*arguments)
+    named = set(re.findall(r"[a-z_0-9]+", " ".join(re.findall(r"`([^`]+)`", _section("§18")))))
+    rows = {"scenario", "control", "ratio_ppm", "verdict", "latency_p99", "overhead_ppm", "nodes", "receipts"}
+    for row in (*found["scenarios"], found["fold"]):
+        assert rows < set(row) <= named
+    assert len(found["scenarios"]) == 21
+    assert (found["seed"], found["fold"]["agrees"]) == (7, True)
+    assert ask(*arguments) == found
+    assert ask(*arguments, "--config", rules)["trace"] != found["trace"]
+    table = cli(*arguments)
+    assert table.code == 0
+    assert f"trace: {found['trace']}" in table.out
+    assert max(map(len, table.out.splitlines())) <= 80
+
+
+def _section(name: str) -> str:
+    return (ROOT / "specs/cli.md").read_text().partition(f"\n## {name} ")[2].partition("\n## ")[0]
+
+
 def test_doctor_reports_and_never_fails() -> None:
     found = ask("doctor")
     assert found["bls"]
