@@ -1,4 +1,4 @@
-"""`sim`: what would cheats earn in a pool under these rules? Source: specs/cli.md §18."""
+"""`sim`: what would cheats earn in a pool under these rules? Source: specs/cli.md §19."""
 
 from fractions import Fraction
 from pathlib import Path

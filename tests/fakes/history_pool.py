@@ -17,11 +17,13 @@ from creditledger.records.parameters import Admission, ProfileTerms
 from creditledger.records.registration import Role
 from creditledger.records.round import Certificate, Round
 from creditledger.records.transfer import Hold
-from creditledger.records.verdict import Outcome
+from creditledger.records.verdict import CanaryCommit, Outcome, canary_commitment
 from fakes.cast import MODEL, ed25519, fake_id
+from fakes.committee import fake_digest
 from fakes.shown_pool import ABSENT, ShownPool
 
 PROFILE = b"a calibration profile"
+SALT = fake_digest("the salt of a canary")
 SEALED = b"sealed sketches"
 VESTING_MS = 600_000
 FILL = 150
@@ -59,6 +61,34 @@ def rule_set_2(folder: Path) -> History:
         committed=True,
     )
     bundles = _story(pool)
+    return _kept(pool, bundles | _rotated_story(pool))
+
+
+def rule_set_3(folder: Path) -> History:
+    """The log of a pool under rule set 3, where validators disagree and canaries are planted."""
+    pool = ShownPool(
+        folder / "ledger",
+        origin="pool.example/rule-set-3",
+        rule_set=3,
+        vesting_ms=VESTING_MS,
+        committed=True,
+    )
+    bundles = _story(pool)
+    _disputes(pool)
+    return _kept(pool, bundles | _rotated_story(pool))
+
+
+def raised_to_3(folder: Path) -> History:
+    """The log of a pool that is raised from rule set 2 to 3 while checks are under way."""
+    pool = ShownPool(
+        folder / "ledger",
+        origin="pool.example/raised-to-3",
+        rule_set=2,
+        vesting_ms=VESTING_MS,
+        committed=True,
+    )
+    bundles = _story(pool, raised_to=3)
+    _disputes(pool)
     return _kept(pool, bundles | _rotated_story(pool))
 
 
@@ -100,6 +130,31 @@ def _rotated_story(pool: ShownPool) -> dict[str, bytes]:
     pool.certify()
     made["receipt-rotated-vested"] = pool.receipt(chain[0])
     return made
+
+
+def _disputes(pool: ShownPool) -> None:
+    """A mismatch confirmed, and one not; a canary; no data once and twice; suspensions that end."""
+    told = {
+        "confirmed": "RUR",
+        "lone": "RUU",
+        "canary": "UU",
+        "no data": "DD",
+        "some data": "DUU",
+    }
+    for tag, words in told.items():
+        pool.ledger.append(pool.papers.slash(pool.node.public_key, 0, id=fake_id("readmitted", tag)))
+        pool.wait(60_000)
+        pool.certify()
+        receipt = pool.one_receipt(tag)
+        hidden = canary_commitment(receipt=receipt if tag == "canary" else fake_digest(tag), salt=SALT)
+        pool.ledger.append(pool.ledger.sign(CanaryCommit(commitment=hidden)))
+        pool.certify()
+        for asked in (words[:2], words[2:]):
+            pool.say(receipt, asked)
+            pool.certify()
+        if tag == "canary":
+            pool.open_canary(receipt, SALT)
+        pool.ledger.settle_due()
 
 
 def _kept(pool: ShownPool, bundles: Mapping[str, bytes]) -> History:
@@ -269,6 +324,8 @@ def new_rules(pool: ShownPool, **changes: object) -> None:
 
 MAKERS: dict[str, Callable[[Path], History]] = {
     "raised": raised,
+    "raised-to-3": raised_to_3,
     "rule-set-1": rule_set_1,
     "rule-set-2": rule_set_2,
+    "rule-set-3": rule_set_3,
 }

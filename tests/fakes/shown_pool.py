@@ -13,7 +13,7 @@ from creditledger.records.job import Job
 from creditledger.records.receipt import Receipt
 from creditledger.records.registration import Role
 from creditledger.records.transfer import Hold
-from creditledger.records.verdict import Outcome
+from creditledger.records.verdict import Canary, Outcome, Reason
 from creditledger.transparency.keys import Ed25519Signer
 from creditledger.transparency.trust_policy import TrustPolicy
 from fakes.cast import START_MS, Papers, Successor, ed25519, fake_id, pool_parameters
@@ -21,6 +21,7 @@ from fakes.committee import fake_digest, real_validator
 
 MEMBERS, QUORUM = 3, 2
 VESTING_MS = 600_000
+_OUTCOMES = {"U": Outcome.UPHELD, "R": Outcome.REFUTED, "D": Outcome.INCONCLUSIVE}
 ABSENT = fake_digest("never logged")
 _POSITIONS = {"good": 512, "bad": 256, "unsure": 300}
 
@@ -140,6 +141,47 @@ class ShownPool:
             self.ledger.append(self.papers.commit(member, verdicts))
         for (_, member), verdicts in due.items():
             self.ledger.append(self.papers.reveal(member, verdicts))
+
+    def one_receipt(self, tag: str) -> bytes:
+        """A delivered job of one receipt by ``node``; its digest."""
+        chain = self.work(self.order(tag, self.node))[0]
+        self.deliver(chain)
+        return self.digest(chain[0])
+
+    def say(self, receipt: bytes, words: str) -> None:
+        """Those last drawn to check ``receipt`` say one letter each: Upheld, Refuted, no Data."""
+        if not words:
+            return
+        with self.ledger.read() as state:
+            number = reading.checks_of(state, receipt)[-1][0]
+            due = {
+                member: reading.duties_of(state, member, number)
+                for member in reading.members_on_duty(state, number)
+            }
+        left = iter(words)
+        said = {
+            member: self.papers.verdicts(
+                number,
+                member,
+                receipts,
+                outcomes={receipt: _OUTCOMES[word]},
+                reason=Reason.NO_DATA if word == "D" else Reason.MATCH,
+            )
+            for member, receipts in due.items()
+            for word in (next(left) if receipt in receipts else "U")
+        }
+        for member, verdicts in said.items():
+            self.ledger.append(self.papers.commit(member, verdicts))
+        for member, verdicts in said.items():
+            self.ledger.append(self.papers.reveal(member, verdicts))
+        assert not list(left)
+
+    def open_canary(self, receipt: bytes, salt: bytes) -> None:
+        """The operator says that the receipt was wrong on purpose."""
+        with self.ledger.read() as state:
+            found = reading.receipt_state(state, receipt)
+        assert found is not None
+        self.ledger.append(self.ledger.sign(Canary(receipt=receipt, round=found.round, salt=salt)))
 
     def digest(self, receipt: Receipt | Hold) -> bytes:
         return receipt.digest(self.ledger.id)

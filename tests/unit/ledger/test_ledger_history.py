@@ -16,7 +16,7 @@ from creditledger.errors import CreditLedgerError
 from creditledger.ledger.audit import audit_source
 from creditledger.ledger.ledger import Ledger
 from creditledger.ledger.replica import Replica
-from creditledger.ledger.source import DirectorySource
+from creditledger.ledger.source import DirectorySource, published_bodies
 from creditledger.records.entry import Entry, Submission
 from creditledger.records.parameters import Genesis
 from creditledger.records.receipt import Batch
@@ -128,7 +128,7 @@ def test_the_same_submissions_are_published_as_the_same_bytes(folder: Path, tmp_
             if isinstance(record, Rotation) and record.account == genesis.operator:
                 ledger.rotate_operator(ed25519("next operator"), next_key=record.next_key)
                 continue
-            ledger.append(_submission(replica, source, entry))
+            ledger.append(_submission(source, entry))
         clock.now = told(folder)["now_unix_ms"]
         publish_afresh(ledger)
         assert files(ledger.directory.public) == files(folder / "public")
@@ -137,8 +137,8 @@ def test_the_same_submissions_are_published_as_the_same_bytes(folder: Path, tmp_
             assert reading.map_root(state) == reading.map_root(replica.state)
 
 
-def _submission(replica: Replica, source: DirectorySource, entry: Entry) -> Submission:
-    bodies = replica._bodies(entry.record)
+def _submission(source: DirectorySource, entry: Entry) -> Submission:
+    bodies = published_bodies(source, entry.record)
     sealed = (SEALED,) if isinstance(entry.record, Batch) else ()
     return Submission(record=entry.record, signature=entry.signature, bodies=(*bodies, *sealed))
 
