@@ -385,12 +385,12 @@ def test_a_canary_that_is_none_is_counted(stage: Stage) -> None:
 
 
 def test_sim_says_what_each_strategy_earns(tmp_path: Path) -> None:
-    """Once as JSON, with the names of §18 and no others; twice the same; and as a table."""
+    """Once as JSON, with the names of §19 and no others; twice the same; and as a table."""
     rules = tmp_path / "p.toml"
     rules.write_text("[rates]\ncheck_floor_ppm = 30_000\n")
     arguments = ["sim", "--seed", 7, "--nodes", 5, "--receipts", 6, "--fold-receipts", 2]
     found = ask(*arguments)
-    named = set(re.findall(r"[a-z_0-9]+", " ".join(re.findall(r"`([^`]+)`", _section("§18")))))
+    named = set(re.findall(r"[a-z_0-9]+", " ".join(re.findall(r"`([^`]+)`", _section("§19")))))
     rows = {"scenario", "control", "ratio_ppm", "verdict", "latency_p99", "overhead_ppm", "nodes", "receipts"}
     for row in (*found["scenarios"], found["fold"]):
         assert rows < set(row) <= named

@@ -26,8 +26,22 @@ def test_stored_vectors() -> None:
 
 def test_a_step_is_zero_half_a_shift_above_the_worst_honest_ratio() -> None:
     middle = 1.10 * math.sqrt(1.2)
-    assert abs(cusum_step_micro(middle, DEFAULT_RULE)) <= 1
+    assert cusum_step_micro(middle, DEFAULT_RULE) == 0
     assert cusum_step_micro(middle, STRICT_RULE) > 0
+
+
+def test_steps_are_too_coarse_to_hold_a_guess_against() -> None:
+    """D9: whatever the ratio, one of five; nearly all honest work has the first."""
+    ratios = [0.3 + 0.001 * number for number in range(2_000)]
+    for rule in RULES.values():
+        steps = {cusum_step_micro(ratio, rule) for ratio in ratios}
+        assert steps == {-6_000_000, -3_000_000, 0, 3_000_000, 6_000_000}
+    for kernel in (0.49, 0.63, 0.76, 0.83, 0.89):
+        assert (
+            cusum_step_micro(kernel, STRICT_RULE)
+            == cusum_step_micro(1.2 * kernel, DEFAULT_RULE)
+            == -6_000_000
+        )
 
 
 def test_steps_are_clipped() -> None:
