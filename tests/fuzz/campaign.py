@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from fuzz.edge_targets import EDGE_TARGETS
+from fuzz.evidence_target import EVIDENCE_TARGETS
 from fuzz.log_targets import LOG_TARGETS
 from fuzz.mutations import inflated, mutated
 from fuzz.record_targets import RECORD_TARGETS
 from fuzz.target import MEMORY_MAX, Target
 
-TARGETS: Final = {**RECORD_TARGETS, **LOG_TARGETS, **EDGE_TARGETS}
+TARGETS: Final = {**RECORD_TARGETS, **EVIDENCE_TARGETS, **LOG_TARGETS, **EDGE_TARGETS}
 _WEIGHED_EVERY: Final = 200
 """Tracing memory is slow: one input of so many, and every one that was slow."""
 
