@@ -56,6 +56,7 @@ def node_row(found: "NodeStanding") -> dict[str, Any]:
         "mismatches": found.mismatches,
         "confirmed_failures": found.confirmed_failures,
         "rate_ppm": found.rate_ppm,
+        "cusum_micro": found.cusum_micro,
         "alarmed": found.is_alarmed,
         "suspended": found.is_suspended,
         "settled_micro": found.settled_micro,

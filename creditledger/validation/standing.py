@@ -35,6 +35,8 @@ class NodeStanding:
     """Receipts that two validators refuted, or for which two were shown no data."""
     rate_ppm: PartsPerMillion
     """The rate at which its next receipts are checked, in 10^-6."""
+    cusum_micro: MicroCredit
+    """Its running sum over checks, in 10^-6: specs/check.md §5.3."""
     is_alarmed: bool
     """Its running sum is above the alarm level: every receipt is checked."""
     is_suspended: bool
@@ -118,6 +120,7 @@ def _of_account(state: StateView, account: AccountState) -> NodeStanding:
         mismatches=failures.mismatches,
         confirmed_failures=failures.confirmed,
         rate_ppm=reading.check_rate_ppm(state, account.account),
+        cusum_micro=known.cusum_micro,
         is_alarmed=bool(known.alarmed),
         is_suspended=bool(account.suspended),
         settled_micro=known.settled_micro,
