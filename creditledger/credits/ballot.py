@@ -54,13 +54,8 @@ class Ballot:
 
     @property
     def has_failed(self) -> bool:
-        """Whether two validators refuted it, or were shown no data."""
+        """Whether two validators refuted it, or were shown no data: its node is suspended."""
         return max(self.refuted, self.no_data) >= AGREEING
-
-    @property
-    def is_suspending(self) -> bool:
-        """Whether its node may not work until a quorum has decided what that costs."""
-        return self.has_failed
 
     @property
     def wants_confirmer(self) -> bool:
@@ -161,7 +156,7 @@ def _hold_against_node(state: State, node: bytes, before: Ballot, after: Ballot)
         probation_micro=in_force(state).probation_micro,
     )
     put_probation(state, node, probation)
-    if after.is_suspending:
+    if after.has_failed:
         suspend(state, node)
 
 
