@@ -156,7 +156,8 @@ def _hold_against_node(state: State, node: bytes, before: Ballot, after: Ballot)
         probation_micro=in_force(state).probation_micro,
     )
     put_probation(state, node, probation)
-    if after.has_failed:
+    # Once for each failure: a further refutal must not undo what a quorum has decided meanwhile.
+    if after.has_failed and not before.has_failed:
         suspend(state, node)
 
 

@@ -95,7 +95,7 @@ class PoolRules:
             settled_micro=account.settled_micro,
             probation_micro=self.parameters.probation_micro,
         )
-        if after.has_failed:
+        if after.has_failed and not before.has_failed:
             account.is_suspended = True
 
 

@@ -319,6 +319,35 @@ def test_a_quorum_decides_what_a_failure_costs_and_the_node_starts_over(amount: 
     case.work("third")
 
 
+def test_a_late_refutal_does_not_undo_what_the_quorum_decided() -> None:
+    """Three were drawn; two refuted, the node was slashed and readmitted, then the third speaks."""
+    case = Case(probation_micro=0, check_floor_ppm=999_999)
+    tags = iter(range(200))
+    while len(case.asked) < 3:
+        case.work(f"until three are drawn {next(tags)}")
+    pool, papers = case.pool, case.pool.papers
+    told = {
+        member: papers.verdicts(
+            case.round,
+            member,
+            reading.duties_of(pool.view, member, case.round),
+            outcomes={case.receipt: Outcome.REFUTED},
+        )
+        for member in case.asked
+    }
+    for member, verdicts in told.items():
+        pool.submit(papers.commit(member, verdicts))
+    first, second, late = case.asked[:3]
+    for member in (first, second):
+        pool.submit(papers.reveal(member, told[member]))
+    assert case.is_suspended
+    pool.submit(papers.slash(pool.node.public_key, 1, id=fake_id("slash")))
+    pool.run_round()
+    pool.submit(papers.reveal(late, told[late]))
+    assert case.state.refuted == 3
+    assert not case.is_suspended
+
+
 def test_under_rule_set_2_nobody_is_asked_again() -> None:
     case = Case(rule_set=2)
     case.first("RU")
