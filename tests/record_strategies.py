@@ -9,12 +9,22 @@ from hypothesis import strategies as st
 
 # Imported for the record classes they declare.
 from creditledger.quantities import ZERO_DIGEST, Octets, Text, Unsigned
-from creditledger.records import job, parameters, receipt, registration, round, state, transfer, verdict
+from creditledger.records import (
+    account,
+    job,
+    parameters,
+    receipt,
+    registration,
+    round,
+    state,
+    transfer,
+    verdict,
+)
 from creditledger.records.entry import LOGGED, Entry, Submission
 from creditledger.records.receipt import WINDOW, OutputKind
 from creditledger.records.record import Fields, Record
 
-MODULES: Final = (job, parameters, receipt, registration, round, state, transfer, verdict)
+MODULES: Final = (account, job, parameters, receipt, registration, round, state, transfer, verdict)
 RECORDS: Final[dict[str, type[Record]]] = {
     value.KIND.name.lower(): value
     for module in MODULES
@@ -149,6 +159,13 @@ FITS: Final[Mapping[str, Callable[[Values], Values]]] = {
     "Delivery": _fit_delivery,
     "Parameters": _fit_parameters,
     "Hold": _fit_hold,
+    "DelegatedHold": lambda values: (
+        _fit_hold(values | {"gpus": 2})
+        | {"gpus": values["gpus"], "holder": b"h" + values["holder"][1:]}
+        | {"delegate": b"d" + values["delegate"][1:]}
+    ),
+    "Budget": lambda values: values | {"days": values["days"] % account.DAYS_MAX + 1},
+    "Listing": lambda values: values | {"listed": values["listed"] % 2},
     "Numerics": lambda values: values | {"bf16_partials": values["bf16_partials"] % 2},
     "Batch": lambda values: values | {"count": values["count"] % 4096 + 1},
     "Genesis": lambda values: values | {"parameters": dataclasses.replace(values["parameters"], sequence=0)},

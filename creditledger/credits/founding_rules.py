@@ -26,7 +26,7 @@ from creditledger.records.registration import Registration, Role, admission_byte
 from creditledger.records.state import AccountState, account_key
 from creditledger.transparency.keys import require_ed25519_public_key
 
-SUPPORTED_RULE_SETS = (1, 2, 3)
+SUPPORTED_RULE_SETS = (1, 2, 3, 4)
 
 
 def apply_genesis(step: Step, genesis: Genesis) -> None:

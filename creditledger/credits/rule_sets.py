@@ -104,11 +104,15 @@ _RULES_3: Final[Mapping[type[Record], Rule]] = {
     CanaryCommit: apply_canary_commit,
     Canary: apply_canary,
 }
+_RULES_4: Final[Mapping[type[Record], Rule]] = {
+    **_RULES_3,
+}
 
 RULE_SETS: Final[Mapping[int, RuleSet]] = {
     1: RuleSet(number=1, rules=_RULES_1),
     2: RuleSet(number=2, rules=_RULES_2),
     3: RuleSet(number=3, rules=_RULES_3),
+    4: RuleSet(number=4, rules=_RULES_4),
 }
 
 

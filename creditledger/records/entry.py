@@ -9,21 +9,25 @@ from typing import Final
 from creditledger.errors import MalformedRecordError
 from creditledger.quantities import AMOUNT_MAX
 from creditledger.records import canonical
+from creditledger.records.account import Budget, Closing, Delegation, Listing
 from creditledger.records.canonical import FRAME_BYTES_MAX, Value
 from creditledger.records.job import Job
 from creditledger.records.kinds import Kind
 from creditledger.records.parameters import Genesis, Parameters
 from creditledger.records.receipt import Batch, Delivery
 from creditledger.records.record import VERSION, Record
-from creditledger.records.registration import Delegation, Registration, Rotation
+from creditledger.records.registration import Registration, Rotation
 from creditledger.records.round import Attestation, Certificate, Round
 from creditledger.records.transfer import (
     Capture,
+    Clawback,
     CreditLine,
+    DelegatedHold,
     Expire,
     Grant,
     Hold,
     Levy,
+    LevyPayee,
     Refund,
     Release,
     Settlement,
@@ -35,9 +39,10 @@ from creditledger.records.verdict import Canary, CanaryCommit, Commit, Reveal
 LOGGED: Final[dict[Kind, type[Record]]] = {
     record.KIND: record
     for record in (
-        Genesis, Parameters, Registration, Rotation, Delegation, Job, Batch, Delivery, Round,
-        Attestation, Certificate, Commit, Reveal, Canary, CanaryCommit, Grant, CreditLine, Transfer, Hold,
-        Capture, Release, Expire, Refund, Slash, Levy, Settlement,
+        Genesis, Parameters, Registration, Rotation, Delegation, Budget, Closing, Listing, Job, Batch,
+        Delivery, Round, Attestation, Certificate, Commit, Reveal, Canary, CanaryCommit, Grant, CreditLine,
+        Transfer, Hold, DelegatedHold, Capture, Release, Expire, Refund, Slash, Clawback, Levy, LevyPayee,
+        Settlement,
     )
 }  # fmt: skip
 """Every kind that may stand in the log by itself; receipts and verdicts travel as bodies."""

@@ -12,6 +12,9 @@ class Kind(IntEnum):
     REGISTRATION = 4
     ROTATION = 5
     DELEGATION = 6
+    BUDGET = 7
+    CLOSING = 8
+    LISTING = 9
 
     JOB = 16
     RECEIPT = 17
@@ -39,6 +42,9 @@ class Kind(IntEnum):
     LEVY = 56
     SETTLEMENT = 57
     CREDIT_LINE = 58
+    DELEGATED_HOLD = 59
+    CLAWBACK = 60
+    LEVY_PAYEE = 61
 
     QUOTE = 64
 

@@ -1,8 +1,8 @@
-"""Who is who: registration, rotation, delegation. Source: specs/records.md §7."""
+"""Who is who: registration and rotation. Source: specs/records.md §7."""
 
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Final
 
 from creditledger.errors import MalformedRecordError
 from creditledger.quantities import (
@@ -10,10 +10,8 @@ from creditledger.quantities import (
     Code,
     Digest,
     Ed25519PublicKey,
-    MicroCredit,
     Name,
     Octets,
-    UnixMillisecond,
 )
 from creditledger.records.kinds import Kind
 from creditledger.records.record import Record
@@ -27,6 +25,11 @@ class Role(IntEnum):
     QUEUE = 3
     OPERATOR = 4
     """The genesis' operator, registered to commit to its next key: it has no credits."""
+    LEVY_POOL = 5
+    """The system account that levies wait in. Nobody registers it and nobody signs for it."""
+
+
+_REGISTERED: Final = (Role.NODE, Role.CLIENT, Role.QUEUE, Role.OPERATOR)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +47,7 @@ class Registration(Record):
     """The operator's signature over `admission_bytes` where the pool admits by approval; else empty."""
 
     def _check(self) -> None:
-        if self.role not in tuple(Role):
+        if self.role not in _REGISTERED:
             raise MalformedRecordError("role is not a known code", found=str(self.role))
         if len(self.admission) not in (0, 64):
             raise MalformedRecordError("admission is not a signature", expected="0 or 64 bytes")
@@ -66,16 +69,3 @@ class Rotation(Record):
     next_key: Digest
     consent: Annotated[bytes, Octets(64, 64)]
     """The new key's signature over this record with 64 zero bytes in this place."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Delegation(Record):
-    """Another key may spend for the account: up to a cap, until a time, at one queue."""
-
-    KIND: ClassVar[Kind] = Kind.DELEGATION
-
-    account: AccountId
-    delegate: Ed25519PublicKey
-    cap_micro: MicroCredit
-    until_unix_ms: UnixMillisecond
-    queue: AccountId

@@ -8,6 +8,7 @@ from creditledger.errors import MalformedRecordError
 from creditledger.quantities import (
     ZERO_DIGEST,
     AccountId,
+    BlsPublicKey,
     ClientId,
     Count,
     Digest,
@@ -119,6 +120,21 @@ class Hold(Record):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DelegatedHold(Hold):
+    """A voucher's hold that somebody else makes for the holder, within what the holder delegated."""
+
+    KIND: ClassVar[Kind] = Kind.DELEGATED_HOLD
+
+    delegate: AccountId
+    """Who signs this, and whose id `id` is."""
+
+    def _check(self) -> None:
+        Hold._check(self)
+        if self.purpose is not HoldPurpose.VOUCHER or self.delegate == self.holder:
+            raise MalformedRecordError("a delegate holds for somebody else, at a queue")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Capture(Record):
     """The queue takes what was used, once, up to what is held."""
 
@@ -178,6 +194,20 @@ class Slash(Record):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Clawback(Record):
+    """Unvested pay of one job goes back to its client. By the operator; in effect like a slash."""
+
+    KIND: ClassVar[Kind] = Kind.CLAWBACK
+
+    id: ClientId
+    job: Digest
+    node: AccountId
+    layer_start: LayerIndex
+    amount_micro: MicroCredit
+    reason: Name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LevyShare(Fields):
     """One account's part of a distributed levy."""
 
@@ -194,6 +224,17 @@ class Levy(Record):
     id: ClientId
     round: RoundNumber
     shares: tuple[LevyShare, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LevyPayee(Record):
+    """Where a validator's part of levies goes. Signed by its BLS key; the latest one counts."""
+
+    KIND: ClassVar[Kind] = Kind.LEVY_PAYEE
+
+    id: ClientId
+    validator: BlsPublicKey
+    payee: AccountId
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,8 +18,9 @@ from creditledger.errors import (
     SignatureError,
 )
 from creditledger.quantities import ZERO_DIGEST
+from creditledger.records.account import Delegation
 from creditledger.records.entry import Entry, Submission
-from creditledger.records.registration import Delegation, Role, Rotation
+from creditledger.records.registration import Role, Rotation
 from creditledger.records.transfer import Levy, LevyShare, Refund
 from creditledger.records.verdict import Canary
 from creditledger.transparency.certificate import Committee, CommitteeMember
