@@ -32,7 +32,7 @@ def test_the_rule_sets_that_parameters_may_name_are_those_there_are() -> None:
 @pytest.mark.parametrize(
     ("changes", "match"),
     [
-        ({"rule_set": 4}, "rule set 4 is not known"),
+        ({"rule_set": 5}, "rule set 5 is not known"),
         ({"levy_use": LevyUse.VALIDATORS}, "rule set 1 only burns"),
     ],
 )
@@ -128,7 +128,7 @@ def test_parameters_come_in_sequence_and_by_rule_sets_known() -> None:
     first = replace(pool.parameters, sequence=1, levy_ppm=5)
     pool.refuse(pool.papers.parameters(replace(first, sequence=2)), RefusedError, "sequence")
     pool.refuse(pool.papers.parameters(replace(first, sequence=0)), RefusedError, "sequence")
-    pool.refuse(pool.papers.parameters(replace(first, rule_set=4)), RefusedError, "rule set 4")
+    pool.refuse(pool.papers.parameters(replace(first, rule_set=5)), RefusedError, "rule set 5")
     pool.refuse(pool.papers.parameters(replace(first, levy_use=3)), RefusedError, "rule set 1")
     pool.submit(pool.papers.parameters(first))
     pool.refuse(pool.papers.parameters(replace(first, levy_ppm=6)), RefusedError, "sequence")
