@@ -85,19 +85,25 @@ def slash_lots(state: State, node: bytes, amount_micro: int) -> int:
     left = min(amount_micro, account_of(state, node).unvested_micro)
     burned = left
     for key, row in reversed(_unvested(state)):
-        if row.node != node or left == 0:
-            continue
-        lot = _lot(state, key)
-        taken = min(left, lot.amount_micro)
-        left -= taken
-        state.put_entry(
-            lot_key(lot.job, lot.layer_start), replace(lot, amount_micro=lot.amount_micro - taken)
-        )
-        if taken == lot.amount_micro:
-            state.view.delete(key)
+        if row.node == node and left:
+            left -= _take(state, _lot(state, key), left)
     change(state, node, unvested=-burned)
     burn(state, burned)
     return burned
+
+
+def take_from_lot(state: State, job: bytes, layer_start: int, amount_micro: int) -> int:
+    """Lessen a lot that is not vested by up to ``amount_micro``; by how much it was."""
+    lot = state.entry(LotState, lot_key(job, layer_start))
+    return 0 if lot is None or lot.vested else _take(state, lot, amount_micro)
+
+
+def _take(state: State, lot: LotState, amount_micro: int) -> int:
+    taken = min(amount_micro, lot.amount_micro)
+    state.put_entry(lot_key(lot.job, lot.layer_start), replace(lot, amount_micro=lot.amount_micro - taken))
+    if taken == lot.amount_micro:
+        state.view.delete(_unvested_key(lot))
+    return taken
 
 
 def _unvested(state: State, *, until_round: int | None = None) -> list[tuple[bytes, UnvestedLot]]:

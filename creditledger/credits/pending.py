@@ -5,8 +5,9 @@ Source: specs/credits.md §8."""
 from dataclasses import replace
 from typing import Final
 
-from creditledger.credits.account import account_of, credit_grant
-from creditledger.credits.lots import slash_lots
+from creditledger.credits.account import account_of, change, credit_grant
+from creditledger.credits.jobs import job_of
+from creditledger.credits.lots import slash_lots, take_from_lot
 from creditledger.credits.pool import put_in_force
 from creditledger.credits.standing import restart_probation
 from creditledger.credits.state import State
@@ -15,7 +16,7 @@ from creditledger.records.entry import record_from_values
 from creditledger.records.parameters import Parameters
 from creditledger.records.record import Record
 from creditledger.records.state import account_key
-from creditledger.records.transfer import CreditLine, Grant, Slash
+from creditledger.records.transfer import Clawback, CreditLine, Grant, Slash
 
 _PENDING: Final = b"q/"
 
@@ -57,10 +58,19 @@ def _take_effect(state: State, record: Record, ledger_id: bytes) -> None:
             state.put_entry(account_key(record.account), account)
         case Slash():
             slash_lots(state, record.node, record.amount_micro)
+        case Clawback():
+            _claw_back(state, record)
         case Parameters():
             put_in_force(state, record, ledger_id)
         case _:
             raise AssertionError(f"{record.KIND.name} does not wait for a round")
+
+
+def _claw_back(state: State, clawback: Clawback) -> None:
+    """What is left of the lot, and unvested, goes to the job's client, up to the clawback's amount."""
+    taken = take_from_lot(state, clawback.job, clawback.layer_start, clawback.amount_micro)
+    change(state, clawback.node, unvested=-taken)
+    change(state, job_of(state, clawback.job).client, spendable=taken)
 
 
 def _readmit(state: State, node: bytes) -> None:

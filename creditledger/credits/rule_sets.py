@@ -8,6 +8,11 @@ from typing import Any, Final
 
 from creditledger.credits.batch_rules import apply_batch
 from creditledger.credits.canary_rules import apply_canary, apply_canary_commit
+from creditledger.credits.compensation_rules import (
+    apply_clawback,
+    apply_refund,
+    apply_refundable_capture,
+)
 from creditledger.credits.founding_rules import apply_genesis, apply_parameters, apply_registration
 from creditledger.credits.hold_rules import apply_capture, apply_expire, apply_hold, apply_release
 from creditledger.credits.job_rules import apply_delivery, apply_job
@@ -31,10 +36,12 @@ from creditledger.records.registration import Registration, Rotation
 from creditledger.records.round import Attestation, Certificate, Round
 from creditledger.records.transfer import (
     Capture,
+    Clawback,
     CreditLine,
     Expire,
     Grant,
     Hold,
+    Refund,
     Release,
     Settlement,
     Slash,
@@ -106,6 +113,9 @@ _RULES_3: Final[Mapping[type[Record], Rule]] = {
 }
 _RULES_4: Final[Mapping[type[Record], Rule]] = {
     **_RULES_3,
+    Capture: apply_refundable_capture,
+    Refund: apply_refund,
+    Clawback: apply_clawback,
 }
 
 RULE_SETS: Final[Mapping[int, RuleSet]] = {

@@ -18,7 +18,18 @@ from creditledger.records.receipt import BF16_NUMERICS, Batch, ChainHead, Delive
 from creditledger.records.record import Record
 from creditledger.records.registration import Registration, Role, Rotation, admission_bytes
 from creditledger.records.round import Attestation, Certificate, Round, round_statement
-from creditledger.records.transfer import Capture, CreditLine, Expire, Grant, Hold, Release, Slash, Transfer
+from creditledger.records.transfer import (
+    Capture,
+    Clawback,
+    CreditLine,
+    Expire,
+    Grant,
+    Hold,
+    Refund,
+    Release,
+    Slash,
+    Transfer,
+)
 from creditledger.records.verdict import (
     CUSUM_STEP_BIAS,
     Commit,
@@ -260,6 +271,31 @@ class Papers:
             id=fake_id("release", tag, hold), hold=hold, queue=queue.public_key, reason="finished"
         )
         return self.signed(queue, record)
+
+    def refund(
+        self, queue: Ed25519Signer, capture: bytes, amount_micro: int, *, tag: object = 0
+    ) -> Submission:
+        record = Refund(
+            id=fake_id("refund", tag, capture),
+            capture=capture,
+            queue=queue.public_key,
+            amount_micro=amount_micro,
+            reason="node-failure",
+        )
+        return self.signed(queue, record)
+
+    def clawback(
+        self, job: bytes, node: bytes, amount_micro: int, *, layer_start: int = 0, tag: object = 0
+    ) -> Submission:
+        record = Clawback(
+            id=fake_id("clawback", tag, job, layer_start),
+            job=job,
+            node=node,
+            layer_start=layer_start,
+            amount_micro=amount_micro,
+            reason="wrong-output",
+        )
+        return self.signed(self.operator, record)
 
     def expire(self, hold: bytes) -> Submission:
         return self.signed(self.operator, Expire(hold=hold))
