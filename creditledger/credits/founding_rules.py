@@ -5,6 +5,7 @@ Source: specs/credits.md §1 and §4."""
 from collections.abc import Sequence
 from dataclasses import replace
 from hashlib import sha256
+from typing import Final
 
 from creditledger.credits.account import account_named, open_account
 from creditledger.credits.context import committee_of
@@ -27,6 +28,7 @@ from creditledger.records.state import AccountState, account_key
 from creditledger.transparency.keys import require_ed25519_public_key
 
 SUPPORTED_RULE_SETS = (1, 2, 3, 4)
+FIRST_WITH_LEVY_POOL: Final = 4
 
 
 def apply_genesis(step: Step, genesis: Genesis) -> None:
@@ -92,13 +94,22 @@ def _require_supported(parameters: Parameters) -> None:
             expected=f"one of {list(SUPPORTED_RULE_SETS)}",
             found=str(parameters.rule_set),
         )
-    if parameters.levy_use != LevyUse.BURN:
-        raise RefusedError(
-            f"rule set {parameters.rule_set} only burns levies",
-            expected="burn",
-            found=LevyUse(parameters.levy_use).name.lower(),
-        )
+    _require_levy_use(parameters)
     committee_of(parameters)
+
+
+def _require_levy_use(parameters: Parameters) -> None:
+    use = LevyUse(parameters.levy_use)
+    if parameters.rule_set < FIRST_WITH_LEVY_POOL and use != LevyUse.BURN:
+        raise RefusedError(
+            f"rule set {parameters.rule_set} only burns levies", expected="burn", found=use.name.lower()
+        )
+    if use == LevyUse.MEMBERS and parameters.admission == Admission.OPEN:
+        raise RefusedError(
+            "levies are not returned to members that anybody may become",
+            expected="admission by approval",
+            found="open",
+        )
 
 
 def _require_not_lowered(state: State, parameters: Parameters) -> None:

@@ -5,7 +5,7 @@ Source: specs/credits.md §5."""
 from dataclasses import replace
 
 from creditledger.credits import tariff
-from creditledger.credits.account import account_in_role, burn, change
+from creditledger.credits.account import account_in_role, change
 from creditledger.credits.holds import (
     end_hold,
     hold_of,
@@ -15,6 +15,7 @@ from creditledger.credits.holds import (
     put_hold_state,
 )
 from creditledger.credits.jobs import JobStatus, job_of, progress_of, put_progress
+from creditledger.credits.levies import take_levy
 from creditledger.credits.pool import in_force
 from creditledger.credits.state import State, StateView
 from creditledger.credits.step import Step
@@ -115,7 +116,7 @@ def apply_capture(step: Step, capture: Capture) -> None:
     share = tariff.levy(amount, step.parameters.levy_ppm)
     change(step.state, held.holder, held=-amount)
     change(step.state, capture.queue, spendable=amount - share, metered=amount - share)
-    burn(step.state, share)
+    take_levy(step.state, capture.queue, share)
     put_hold_state(step.state, replace(held, status=HoldStatus.CAPTURED, captured_micro=amount))
 
 

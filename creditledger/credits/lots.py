@@ -2,8 +2,9 @@
 
 Source: specs/credits.md §10."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, TypeAlias
 
 from creditledger.credits.account import account_of, burn, change
 from creditledger.credits.standing import standing_of
@@ -14,6 +15,8 @@ from creditledger.records.record import Fields
 from creditledger.records.state import LotState, lot_key
 
 _UNVESTED: Final = b"o/"
+CountVested: TypeAlias = Callable[[State, bytes, int], None]
+"""Told a node and how much of its became final."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,8 +44,17 @@ def add_lot(state: State, lot: LotState, *, settled_micro: int) -> None:
     )
 
 
-def vest_lots(state: State, parameters: Parameters, *, round_number: int, now_unix_ms: int) -> None:
-    """Make final every lot that is due when a round is certified. Source: specs/credits.md §10."""
+def vest_lots(
+    state: State,
+    parameters: Parameters,
+    *,
+    round_number: int,
+    now_unix_ms: int,
+    count: CountVested | None = None,
+) -> None:
+    """Make final every lot that is due when a round is certified. Source: specs/credits.md §10.
+
+    ``count``: is told each lot's node and amount."""
     for key, row in _unvested(state, until_round=round_number - parameters.vesting_rounds):
         is_due = is_vesting_due(
             parameters,
@@ -59,6 +71,8 @@ def vest_lots(state: State, parameters: Parameters, *, round_number: int, now_un
         change(state, lot.node, unvested=-lot.amount_micro, spendable=lot.amount_micro)
         state.put_entry(lot_key(lot.job, lot.layer_start), replace(lot, vested=1))
         state.view.delete(key)
+        if count is not None:
+            count(state, lot.node, lot.amount_micro)
 
 
 def is_vesting_due(

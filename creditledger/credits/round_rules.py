@@ -11,7 +11,8 @@ from creditledger.credits.context import committee_of
 from creditledger.credits.coverage import UncoveredReceipt, take_covered
 from creditledger.credits.docket import add_duty, open_round
 from creditledger.credits.duty import drawn_members
-from creditledger.credits.lots import vest_lots
+from creditledger.credits.levies import count_vested
+from creditledger.credits.lots import CountVested, vest_lots
 from creditledger.credits.overdue import Lapse, pass_on_overdue
 from creditledger.credits.pending import apply_pending
 from creditledger.credits.pool import in_force_digest, parameters_of, put_tip, tip_of
@@ -78,6 +79,17 @@ def apply_certificate(step: Step, certificate: Certificate) -> None:
 
 def apply_certificate_and_ask_again(step: Step, certificate: Certificate) -> None:
     """As `apply_certificate`, and confirmers and second looks are drawn. Source: specs/credits.md §12."""
+    _certify_and_ask_again(step, certificate)
+
+
+def apply_certificate_and_count_vested(step: Step, certificate: Certificate) -> None:
+    """As `apply_certificate_and_ask_again`, and what vests is counted. Source: specs/credits.md §14."""
+    _certify_and_ask_again(step, certificate, count_vested=count_vested)
+
+
+def _certify_and_ask_again(
+    step: Step, certificate: Certificate, *, count_vested: CountVested | None = None
+) -> None:
     info, seeds = _certified(step, certificate)
     signers = signers_of(parameters_of(step.state, info.round.parameters), seeds)
     asked = partial(_ask_again, step.state, signers, info.round.number)
@@ -85,7 +97,13 @@ def apply_certificate_and_ask_again(step: Step, certificate: Certificate) -> Non
         step,
         info,
         seeds,
-        _Effects(signers=certificate.signers, lapse=lapse_vote, ask_again=asked, slash_ends_suspension=True),
+        _Effects(
+            signers=certificate.signers,
+            lapse=lapse_vote,
+            ask_again=asked,
+            slash_ends_suspension=True,
+            count_vested=count_vested,
+        ),
     )
 
 
@@ -107,6 +125,7 @@ class _Effects:
     lapse: Lapse = lapse_check
     ask_again: Callable[[], Counter[int]] = _nobody
     slash_ends_suspension: bool = False
+    count_vested: CountVested | None = None
 
 
 def _certified(step: Step, certificate: Certificate) -> tuple[RoundInfo, dict[int, bytes]]:
@@ -160,7 +179,7 @@ def _take_effect(step: Step, info: RoundInfo, seeds: Mapping[int, bytes], effect
         ledger_id=step.ledger_id,
         slash_ends_suspension=effects.slash_ends_suspension,
     )
-    vest_lots(state, parameters, round_number=number, now_unix_ms=step.now)
+    vest_lots(state, parameters, round_number=number, now_unix_ms=step.now, count=effects.count_vested)
 
 
 def _draw(state: State, record: Round, parameters: Parameters, seeds: Mapping[int, bytes]) -> Counter[int]:

@@ -16,11 +16,13 @@ from creditledger.credits.compensation_rules import (
 from creditledger.credits.founding_rules import apply_genesis, apply_parameters, apply_registration
 from creditledger.credits.hold_rules import apply_capture, apply_expire, apply_hold, apply_release
 from creditledger.credits.job_rules import apply_delivery, apply_job
+from creditledger.credits.levy_rules import apply_levy, apply_levy_payee
 from creditledger.credits.rotation_rules import apply_registration_or_operator, apply_rotation
 from creditledger.credits.round_rules import (
     apply_attestation,
     apply_certificate,
     apply_certificate_and_ask_again,
+    apply_certificate_and_count_vested,
     apply_round,
 )
 from creditledger.credits.settlement import apply_settlement
@@ -41,6 +43,8 @@ from creditledger.records.transfer import (
     Expire,
     Grant,
     Hold,
+    Levy,
+    LevyPayee,
     Refund,
     Release,
     Settlement,
@@ -114,6 +118,9 @@ _RULES_3: Final[Mapping[type[Record], Rule]] = {
 _RULES_4: Final[Mapping[type[Record], Rule]] = {
     **_RULES_3,
     Capture: apply_refundable_capture,
+    Certificate: apply_certificate_and_count_vested,
+    Levy: apply_levy,
+    LevyPayee: apply_levy_payee,
     Refund: apply_refund,
     Clawback: apply_clawback,
 }

@@ -18,6 +18,7 @@ from creditledger.credits.jobs import (
     put_progress,
     receipts_of_leg,
 )
+from creditledger.credits.levies import take_levy
 from creditledger.credits.lots import add_lot
 from creditledger.credits.pool import genesis_of, in_force, parameters_of, tip_of
 from creditledger.credits.standing import after_settlement, put_standing, standing_of
@@ -185,7 +186,7 @@ def apply_settlement(step: Step, settlement: Settlement) -> None:
 def _pay(step: Step, job_digest: bytes, payment: Payment) -> None:
     state, net = step.state, payment.amount_micro - payment.levy_micro
     change(state, payment.node, unvested=net, verified=net)
-    burn(state, payment.levy_micro)
+    take_levy(state, payment.node, payment.levy_micro)
     standing = after_settlement(standing_of(state, payment.node), payment.amount_micro)
     put_standing(state, payment.node, standing)
     if net == 0:

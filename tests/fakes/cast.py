@@ -25,6 +25,9 @@ from creditledger.records.transfer import (
     Expire,
     Grant,
     Hold,
+    Levy,
+    LevyPayee,
+    LevyShare,
     Refund,
     Release,
     Slash,
@@ -296,6 +299,15 @@ class Papers:
             reason="wrong-output",
         )
         return self.signed(self.operator, record)
+
+    def levy(self, round_number: int, shares: tuple[LevyShare, ...], *, tag: object = 0) -> Submission:
+        record = Levy(id=fake_id("levy", tag, round_number), round=round_number, shares=shares)
+        return self.signed(self.operator, record)
+
+    def levy_payee(self, member: int, payee: bytes, *, tag: object = 0) -> Submission:
+        key = validator(member, is_real=self.real_bls)
+        record = LevyPayee(id=fake_id("payee", tag, member), validator=key.public_key, payee=payee)
+        return self.signed(key, record)
 
     def expire(self, hold: bytes) -> Submission:
         return self.signed(self.operator, Expire(hold=hold))
