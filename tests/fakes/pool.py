@@ -8,6 +8,7 @@ import pytest
 from creditledger.credits import reading
 from creditledger.credits.context import FoldContext, SignatureVerifier, TransparencyVerifier
 from creditledger.credits.fold import apply_entry, attestations_of, propose_round, propose_settlement
+from creditledger.credits.postings import postings
 from creditledger.credits.state import MemoryState, Overlay, StateView
 from creditledger.errors import CreditLedgerError
 from creditledger.ledger.store import Store
@@ -146,7 +147,12 @@ class Pool:
         """Fold one submission at ``now`` and keep it; its record's digest. Raises as the fold does."""
         entry = Entry(time_unix_ms=self.now, record=submission.record, signature=submission.signature)
         with self.writing() as view:
-            apply_entry(view, entry, submission.bodies, self.context)
+            changes = Overlay(view)
+            apply_entry(changes, entry, submission.bodies, self.context)
+            moved = postings(view, changes)
+            # Double entry: whatever a test does, no entry makes or loses credits.
+            assert sum(posting.amount_micro for posting in moved) == 0
+            changes.merge()
         self.entries.append(entry)
         self.bodies.append(submission.bodies)
         return submission.record.digest(self.ledger_id)
