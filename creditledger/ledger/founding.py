@@ -77,7 +77,7 @@ def default_parameters(committee: Sequence[Member], *, quorum: int) -> Parameter
     """Sensible rules for a new pool, without models. Source: specs/parameters.md."""
     return Parameters(
         sequence=0,
-        rule_set=3,
+        rule_set=4,
         committee=tuple(committee),
         quorum=quorum,
         admission=Admission.OPEN,

@@ -26,7 +26,7 @@ CONTROL_SHARE: Final = 10
 """Pools with other rules get one in so many of the nodes,"""
 SMALL_POOL: Final = 25
 """but so many, if there are."""
-RULE_SET: Final = FIRST_WITH_CONFIRMERS
+FIRST_RULE_SET: Final = FIRST_WITH_CONFIRMERS
 
 
 class Verdict(Enum):
@@ -120,10 +120,12 @@ def simulate(
 
 
 def _require_rules(parameters: Parameters) -> None:
-    """The rules that the world asks are those of one rule set."""
-    if parameters.rule_set != RULE_SET:
+    """Later rule sets check work as the first with confirmers does."""
+    if parameters.rule_set < FIRST_RULE_SET:
         raise RefusedError(
-            "only one rule set is simulated", expected=f"rule set {RULE_SET}", found=str(parameters.rule_set)
+            "an older rule set is not simulated",
+            expected=f"rule set {FIRST_RULE_SET} or later",
+            found=str(parameters.rule_set),
         )
 
 

@@ -126,7 +126,7 @@ def test_a_world_with_another_rule_is_found_out(monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize(
     ("rules", "found"),
     [
-        (replace(DEFAULTS, rule_set=2), "only one rule set is simulated"),
+        (replace(DEFAULTS, rule_set=2), "an older rule set is not simulated"),
         (replace(DEFAULTS, levy_use=LevyUse.MEMBERS), "only burns levies"),
     ],
 )
