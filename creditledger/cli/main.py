@@ -21,6 +21,9 @@ VERBS: Final = {
     "register": "pool",
     "rotate": "rotation",
     "grant": "pool",
+    "credit-line": "compensation",
+    "slash": "compensation",
+    "clawback": "compensation",
     "append": "log",
     "order": "work",
     "confirm": "work",
@@ -40,6 +43,9 @@ VERBS: Final = {
     "hold": "spending",
     "capture": "spending",
     "release": "spending",
+    "refund": "compensation",
+    "levy": "compensation",
+    "levy-payee": "compensation",
     "transfer": "spending",
     "run": "queues",
     "validate": "validators",
@@ -71,7 +77,7 @@ class Verbs(click.Group):
         if module is None:
             return None
         found = importlib.import_module(f"creditledger.cli.{module}")
-        command: click.Command = getattr(found, cmd_name)
+        command: click.Command = getattr(found, cmd_name.replace("-", "_"))
         return command
 
 

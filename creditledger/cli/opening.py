@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from creditledger.ledger.ledger import Ledger
     from creditledger.transparency.keys import Ed25519Signer
 
+KEY_FILES_MAX = 256
+
 
 @contextmanager
 def reading(path: Path) -> "Iterator[Ledger]":
@@ -83,6 +85,23 @@ def account_key(path: Path, *, ledger_id: bytes, role: str = "") -> "KeyFile":
 
     roles = (KeyRole(role),) if role else (KeyRole.NODE, KeyRole.CLIENT, KeyRole.QUEUE)
     return load_key(path, roles=roles, ledger_id=ledger_id)
+
+
+def key_of_account(opened: "Ledger", account: bytes) -> Path:
+    """The key file in the ledger's directory that signs for ``account``. Raises UsageError."""
+    import click
+
+    from creditledger.errors import CreditLedgerError
+    from creditledger.ledger.keyring import load_key
+
+    for path in sorted(opened.directory.keys.glob("*.key"))[:KEY_FILES_MAX]:
+        try:
+            key = load_key(path).ed25519()
+            if signing_account(opened, key) == account:
+                return path
+        except CreditLedgerError:
+            continue
+    raise click.UsageError(f"no key of {account.hex()} in {opened.directory.keys}: name it with --key")
 
 
 def account_id(state: "StateView", text: str) -> bytes:

@@ -59,7 +59,7 @@ def props(tmp_path_factory: pytest.TempPathFactory) -> Props:
     made.ids["captured"] = stage.hold("captured")
     made.ids["capture"] = "0c" * 16
     captured = [made.ids["captured"], 1_000, "--key", stage / "gpu.key", "--id", made.ids["capture"]]
-    ask("capture", stage.pool, *captured)
+    made.ids["captured at"] = ask("capture", stage.pool, *captured)["capture"]
     made.ids["ended"] = stage.hold("ended")
     ask("release", stage.pool, made.ids["ended"], "--key", stage / "gpu.key")
     made.ids["granted"] = stage.grant("bob", "1")["grant"]
@@ -157,7 +157,7 @@ def _write_parameters(props: Props) -> None:
         "members truncated": "[committee]\nmembers = ['truncated.pub']\nquorum = 1",
         "quorum": "[committee]\nmembers = ['loose-validator.key.pub']\nquorum = 2",
         "nobody": "[committee]\nmembers = []\nquorum = 1",
-        "use": "[levy]\nuse = 'validators'",
+        "use": "[levy]\nuse = 'members'",
         "rule set": "rule_set = 99",
         "model": "[[models]]\nname = 'm'",
         "profile": "profiles = ['empty']",
@@ -315,6 +315,64 @@ REFUSED: dict[str, tuple[Arguments, int, str]] = {
         lambda p: ["register", p / "stuck", "x", "--key", p.key("loose-node")],
         5,
         "StorageError",
+    ),
+    # credit-line, slash, clawback
+    "credit-line: unknown account": (lambda p: ["credit-line", p.pool, "nobody", 5], 6, "UnknownIdError"),
+    "credit-line: negative": (lambda p: ["credit-line", p.pool, "bob", "-1"], 6, "AmountError"),
+    "credit-line: overflow": (lambda p: ["credit-line", p.pool, "bob", 2**63], 6, "AmountError"),
+    "credit-line: amount": (lambda p: ["credit-line", p.pool, "bob", "much"], 2, "MalformedRecordError"),
+    "slash: not a node": (lambda p: ["slash", p.pool, "bob", 5, "--reason", "x"], 6, "RoleError"),
+    "slash: unknown node": (lambda p: ["slash", p.pool, "nobody", 5, "--reason", "x"], 6, "UnknownIdError"),
+    "slash: overflow": (lambda p: ["slash", p.pool, "n1", 2**64, "--reason", "x"], 6, "AmountError"),
+    "slash: no reason": (lambda p: ["slash", p.pool, "n1", 5], 2, "UsageError"),
+    "clawback: unknown lot": (
+        lambda p: ["clawback", p.pool, "ab" * 32, "n1", 5, "--reason", "x"],
+        6,
+        "UnknownIdError",
+    ),
+    "clawback: job": (lambda p: ["clawback", p.pool, "zz", "n1", 5, "--reason", "x"], 2, "UsageError"),
+    # refund
+    "refund: unknown capture": (
+        lambda p: ["refund", p.pool, "ab" * 32, 5, "--reason", "x", "--key", p.key("gpu")],
+        6,
+        "UnknownIdError",
+    ),
+    "refund: more than was captured": (
+        lambda p: ["refund", p.pool, p.ids["captured at"], 10**9, "--reason", "x", "--key", p.key("gpu")],
+        6,
+        "AmountError",
+    ),
+    "refund: another queue": (
+        lambda p: ["refund", p.pool, p.ids["captured at"], 5, "--reason", "x", "--key", p.key("gpu2")],
+        1,
+        "SignatureError",
+    ),
+    "refund: a client's key": (
+        lambda p: ["refund", p.pool, p.ids["captured at"], 5, "--reason", "x", "--key", p.key("bob")],
+        6,
+        "RoleError",
+    ),
+    "refund: no key at hand": (
+        lambda p: ["refund", p.pool, p.ids["captured at"], 5, "--reason", "x"],
+        2,
+        "UsageError",
+    ),
+    # levy
+    "levy: burned": (lambda p: ["levy", p.pool], 6, "RefusedError"),
+    "levy-payee: not a validator's key": (
+        lambda p: ["levy-payee", p.pool, "bob", "--key", p.key("alice")],
+        6,
+        "RoleError",
+    ),
+    "levy-payee: not on the committee": (
+        lambda p: ["levy-payee", p.pool, "bob", "--key", p / "loose-validator.key"],
+        6,
+        "RoleError",
+    ),
+    "levy-payee: unknown account": (
+        lambda p: ["levy-payee", p.pool, "nobody", "--key", p.pool / "keys" / "validator-0.key"],
+        6,
+        "UnknownIdError",
     ),
     # grant
     "grant: unknown account": (

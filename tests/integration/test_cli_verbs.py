@@ -423,3 +423,42 @@ def test_help_names_every_verb() -> None:
     assert all(f"  {verb} " in shown for verb in VERBS)
     for verb in VERBS:
         assert cli(verb, "--help").code == 0
+
+
+def test_a_credit_line_lets_an_account_go_below_zero(stage: Stage) -> None:
+    stage.add("lender", "client")
+    line = ask("credit-line", stage.pool, "lender", "2credits")
+    assert (line["limit_micro"], line["status"]) == (2 * MICRO, "certified")
+    ask("transfer", stage.pool, "bob", "1.5credits", "--key", stage / "lender.key")
+    balance = stage.balance("lender")
+    assert (balance["overdrawn_micro"], balance["credit_line_micro"]) == (1_500_000, 2 * MICRO)
+
+
+def test_a_refund_and_its_repeat(stage: Stage) -> None:
+    hold = stage.hold("to be refunded", seconds=100)
+    taken = ask("capture", stage.pool, hold, 50_000, "--key", stage / "gpu.key")
+    ask("release", stage.pool, hold, "--key", stage / "gpu.key")
+    before = stage.balance("alice")["available_micro"]
+    arguments = [taken["capture"], "400000", "--reason", "node-failure", "--key", stage / "gpu.key"]
+    first = ask("refund", stage.pool, *arguments, "--id", "1e" * 16)
+    again = ask("refund", stage.pool, *arguments, "--id", "1e" * 16)
+    assert (first["repeated"], again["repeated"]) == (False, True)
+    assert stage.balance("alice")["available_micro"] == before + 400_000
+    # Without --key the queue's key is looked for beside the operator's.
+    (stage.pool / "keys" / "gpu.key").write_bytes((stage / "gpu.key").read_bytes())
+    ask("refund", stage.pool, taken["capture"], "1", "--reason", "late")
+    (stage.pool / "keys" / "gpu.key").unlink()
+    assert stage.balance("alice")["available_micro"] == before + 400_001
+
+
+def test_levies_are_paid_to_validators(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, parameters='[levy]\nppm = 100_000\nuse = "validators"')
+    key = stage.pool / "keys" / "validator-0.key"
+    named = ask("levy-payee", stage.pool, "bob", "--key", key)
+    assert named["payee"] == stage.balance("bob")["account"]
+    hold = stage.hold(seconds=100)
+    ask("capture", stage.pool, hold, 50_000, "--key", stage / "gpu.key")
+    paid = ask("levy", stage.pool)
+    assert paid["shares"] == [{"account": named["payee"], "amount_micro": 50_000}]
+    assert stage.balance("bob")["available_micro"] == 50_000
+    assert ask("audit", stage.pool)["ok"] is True
