@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from creditledger.errors import (
+        AccountClosedError,
         ActivationError,
         AmountError,
         BusyError,
@@ -15,12 +16,14 @@ if TYPE_CHECKING:
         ConsistencyProofError,
         CreditLedgerError,
         ExpiredError,
+        FailedIdError,
         HoldClosedError,
         HoldExpiredError,
         InclusionProofError,
         InsufficientCreditError,
         IntegrityError,
         KeyFormatError,
+        LimitError,
         MalformedBundleError,
         MalformedRecordError,
         OpeningError,
@@ -61,6 +64,7 @@ _HOMES: Final = {
 }
 
 __all__ = [
+    "AccountClosedError",
     "ActivationError",
     "AmountError",
     "BusyError",
@@ -70,6 +74,7 @@ __all__ = [
     "CreditLedgerError",
     "Delivery",
     "ExpiredError",
+    "FailedIdError",
     "HoldClosedError",
     "HoldExpiredError",
     "InclusionProofError",
@@ -78,6 +83,7 @@ __all__ = [
     "Job",
     "KeyFormatError",
     "Ledger",
+    "LimitError",
     "MalformedBundleError",
     "MalformedRecordError",
     "Minter",

@@ -126,6 +126,18 @@ class InsufficientCreditError(RefusedError):
     """The account cannot cover the amount."""
 
 
+class LimitError(RefusedError):
+    """A budget or a delegation's cap is used up."""
+
+
+class AccountClosedError(RefusedError):
+    """The account was closed: it signs nothing and receives nothing any more."""
+
+
+class FailedIdError(RefusedError):
+    """The id failed before, for a reason that may have passed: it stays failed. Try again under a new id."""
+
+
 class AmountError(RefusedError):
     """An amount is outside 0..2^63-1, or a sum would be."""
 

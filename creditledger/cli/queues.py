@@ -83,14 +83,14 @@ def run(
 def _voucher(path: Path) -> "tuple[bytes, Hold]":
     """The voucher's bytes and the hold it speaks of, not verified yet. Raises MalformedBundleError."""
     from creditledger.errors import MalformedRecordError
-    from creditledger.records.transfer import Hold
+    from creditledger.records.transfer import decode_hold
     from creditledger.redemption.voucher import Voucher
     from creditledger.transparency.bundle import BUNDLE_BYTES_MAX, decode_bundle
 
     voucher = Voucher.load(read_start(path, most=BUNDLE_BYTES_MAX + 1))
     entries = decode_bundle(voucher.encoded).entry
     try:
-        hold = Hold.decode(entries[0].record if entries else b"")
+        hold = decode_hold(entries[0].record if entries else b"")
     except MalformedRecordError as error:
         raise MalformedBundleError("voucher holds no hold", found=str(error)) from error
     return voucher.encoded, hold

@@ -88,10 +88,17 @@ def quote(
 @click.argument("quote_path", metavar="QUOTE", type=INPUT_FILE)
 @key_option
 @click.option("-o", "voucher_path", required=True, metavar="VOUCHER", type=OUTPUT_FILE)
+@click.option("--for", "holder", metavar="ACCOUNT", help="Who pays, having delegated to the key.")
 @id_option
 @json_option
 def hold(
-    ledger: Path, quote_path: Path, key_path: Path, voucher_path: Path, given_id: bytes | None, as_json: bool
+    ledger: Path,
+    quote_path: Path,
+    key_path: Path,
+    voucher_path: Path,
+    holder: str | None,
+    given_id: bytes | None,
+    as_json: bool,
 ) -> None:
     """Set the quoted credits aside, and write the voucher that the queue takes."""
     from creditledger.records.transfer import Quote
@@ -101,7 +108,9 @@ def hold(
     client_id = given_id or new_id()
     with writing(ledger) as opened, output_file(voucher_path) as write:
         signer = account_key(key_path, ledger_id=opened.id).ed25519()
-        held = Wallet(opened, key=signer).hold(quoted, client_id)
+        with opened.read() as state:
+            payer = None if holder is None else account_id(state, holder)
+        held = Wallet(opened, key=signer, account=payer).hold(quoted, client_id)
         place = placed(opened, held.acknowledgement)
         try:
             write(held.voucher)
@@ -114,6 +123,7 @@ def hold(
         answer = {
             "hold": held.digest,
             "id": client_id,
+            "holder": held.hold.holder,
             "amount_micro": held.hold.amount_micro,
             "queue": held.hold.queue,
             "expires_unix_ms": held.hold.expires_unix_ms,

@@ -8,6 +8,7 @@ from typing import Final
 
 from creditledger.credits.state import MAP, State, StateView
 from creditledger.errors import (
+    AccountClosedError,
     AmountError,
     InsufficientCreditError,
     IntegrityError,
@@ -18,6 +19,10 @@ from creditledger.quantities import AMOUNT_MAX, MicroCredit, require_amount
 from creditledger.records.record import Fields
 from creditledger.records.registration import Role
 from creditledger.records.state import AccountState, account_key
+
+SUSPENDED: Final = 1
+CLOSED: Final = 2
+"""What `AccountState.suspended` says, beside 0."""
 
 _TOTALS: Final = b"t/totals"
 _NAME: Final = b"u/"
@@ -60,6 +65,13 @@ def account_in_role(state: State, account: bytes, role: Role) -> AccountState:
             found=Role(found.role).name.lower(),
         )
     return found
+
+
+def require_open(account: AccountState) -> AccountState:
+    """``account`` if it was not closed. Raises AccountClosedError."""
+    if account.suspended == CLOSED:
+        raise AccountClosedError(f"{account.name} was closed", expected="an open account", found="closed")
+    return account
 
 
 def open_account(state: State, account: AccountState) -> None:
@@ -119,7 +131,7 @@ def suspend(state: State, node: bytes) -> None:
     """The node gets no new jobs, logs no batches and nothing of it vests."""
     account = account_of(state, node)
     if not account.suspended:
-        state.put_entry(account_key(node), replace(account, suspended=1))
+        state.put_entry(account_key(node), replace(account, suspended=SUSPENDED))
 
 
 def spendable_micro(account: AccountState) -> int:

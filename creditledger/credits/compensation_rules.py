@@ -2,12 +2,14 @@
 
 from dataclasses import replace
 
-from creditledger.credits.account import change
+from creditledger.credits.account import account_of, change, require_open
 from creditledger.credits.captures import captured_sum, note_capture, put_captured_sum
 from creditledger.credits.hold_rules import apply_capture
 from creditledger.credits.holds import hold_of
+from creditledger.credits.jobs import job_of
 from creditledger.credits.pending import defer
 from creditledger.credits.pool import operator_account
+from creditledger.credits.spending import give_back
 from creditledger.credits.step import Step
 from creditledger.credits.tariff import levy
 from creditledger.errors import AmountError, RoleError, UnknownIdError
@@ -37,9 +39,11 @@ def apply_refund(step: Step, refund: Refund) -> None:
         raise AmountError(
             "refund is not of what was captured", expected=f"1..{left}", found=str(refund.amount_micro)
         )
+    holder = require_open(account_of(step.state, hold_of(step.state, taken.hold).holder))
     unmetered = min(refund.amount_micro, taken.metered_micro)
     change(step.state, refund.queue, spendable=-refund.amount_micro, metered=-unmetered)
-    change(step.state, hold_of(step.state, taken.hold).holder, spendable=refund.amount_micro)
+    change(step.state, holder.account, spendable=refund.amount_micro)
+    give_back(step.state, taken.hold, refund.amount_micro)
     put_captured_sum(
         step.state,
         refund.capture,
@@ -61,4 +65,5 @@ def apply_clawback(step: Step, clawback: Clawback) -> None:
             "the job paid this node no such lot",
             found=f"{clawback.job.hex()} from layer {clawback.layer_start}",
         )
+    require_open(account_of(step.state, job_of(step.state, clawback.job).client))
     defer(step.state, step.index, clawback)

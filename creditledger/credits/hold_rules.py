@@ -5,7 +5,7 @@ Source: specs/credits.md §5."""
 from dataclasses import replace
 
 from creditledger.credits import tariff
-from creditledger.credits.account import account_in_role, change
+from creditledger.credits.account import account_in_role, change, require_open
 from creditledger.credits.holds import (
     end_hold,
     hold_of,
@@ -43,7 +43,7 @@ def apply_hold(step: Step, hold: Hold) -> None:
     if hold.purpose == HoldPurpose.JOB:
         _require_covers_job(step, hold)
     else:
-        _require_covers_voucher(step, hold)
+        require_covers_voucher(step, hold)
     change(step.state, hold.holder, spendable=-hold.amount_micro, held=hold.amount_micro)
     open_hold(step.state, step.digest, hold)
     if hold.purpose == HoldPurpose.JOB:
@@ -81,8 +81,11 @@ def _require_outlives_job(step: Step, hold: Hold, job_expires: int) -> None:
         )
 
 
-def _require_covers_voucher(step: Step, hold: Hold) -> None:
-    account_in_role(step.state, hold.queue, Role.QUEUE)
+def require_covers_voucher(step: Step, hold: Hold) -> None:
+    """The hold is for GPU time of a listed class at an open queue, at the tariff's price, and not expired.
+
+    Raises RefusedError and its kinds. Source: specs/credits.md §5."""
+    require_open(account_in_role(step.state, hold.queue, Role.QUEUE))
     price = step.parameters.hardware_price(hold.hardware)
     if price is None:
         raise UnknownIdError("the pool lists no such hardware", found=hold.hardware)

@@ -3,10 +3,11 @@
 from dataclasses import replace
 from typing import Final
 
+from creditledger.credits.spending import give_back
 from creditledger.credits.state import State
 from creditledger.errors import HoldClosedError, UnknownIdError
 from creditledger.records.state import HoldState, HoldStatus, hold_key
-from creditledger.records.transfer import Hold
+from creditledger.records.transfer import Hold, decode_hold
 
 _HOLD: Final = b"h/"
 _ENDING: Final = b"e/"
@@ -43,7 +44,8 @@ def put_hold_state(state: State, hold: HoldState) -> None:
 
 
 def end_hold(state: State, hold: HoldState, status: HoldStatus, *, captured_micro: int) -> None:
-    """End a hold for good."""
+    """End a hold for good; what it did not take is no longer spent."""
+    give_back(state, hold.hold, hold.amount_micro - captured_micro)
     put_hold_state(state, replace(hold, status=status, captured_micro=captured_micro))
 
 
@@ -52,7 +54,7 @@ def hold_of(state: State, digest: bytes) -> Hold:
     encoded = state.view.get(_HOLD + digest)
     if encoded is None:
         raise UnknownIdError("no such hold", found=digest.hex())
-    return Hold.decode(encoded)
+    return decode_hold(encoded)
 
 
 def live_hold(state: State, digest: bytes, *statuses: HoldStatus) -> HoldState:

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from creditledger.credits.account import account_in_role
+from creditledger.credits.account import account_in_role, require_open
 from creditledger.credits.jobs import (
     JobStatus,
     Leg,
@@ -63,8 +63,10 @@ def _require_plan(step: Step, job: Job, terms: ModelTerms | None) -> None:
 
 
 def require_working_node(state: State, node: bytes) -> None:
-    """``node`` is registered as one and not suspended. Raises UnknownIdError, RoleError, RefusedError."""
-    if account_in_role(state, node, Role.NODE).suspended:
+    """``node`` is registered as one and neither closed nor suspended.
+
+    Raises UnknownIdError, RoleError, AccountClosedError, RefusedError."""
+    if require_open(account_in_role(state, node, Role.NODE)).suspended:
         raise RefusedError("node is suspended", expected="a node in good standing", found=node.hex())
 
 

@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass, replace
 from typing import Final
 
-from creditledger.credits.account import all_accounts, burn, change
+from creditledger.credits.account import CLOSED, account_of, all_accounts, burn, change
 from creditledger.credits.conduct import faults_of
 from creditledger.credits.pool import genesis_of, in_force, parameters_of
 from creditledger.credits.rounds import RoundInfo, attestation_signatures, round_info
@@ -124,7 +124,9 @@ def _of_validators(state: State, info: RoundInfo, available: int) -> dict[bytes,
     for member in attestation_signatures(state, info.round.number):
         key = committee[member].bls_key
         payee = payee_of(state, key)
-        if payee is None or faults_of(conduct_of(state, key), missed=missed_checks(state, key)):
+        if payee is None or account_of(state, payee).suspended == CLOSED:
+            continue
+        if faults_of(conduct_of(state, key), missed=missed_checks(state, key)):
             continue
         parts[payee] = parts.get(payee, 0) + part
     return parts

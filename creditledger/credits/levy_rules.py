@@ -1,6 +1,6 @@
 """Who is paid out of the levy pool, and where a validator's part goes. Source: specs/credits.md §14."""
 
-from creditledger.credits.account import account_of
+from creditledger.credits.account import account_of, require_open
 from creditledger.credits.levies import levy_shares, name_payee, pay_levy
 from creditledger.credits.pool import operator_account
 from creditledger.credits.step import Step
@@ -13,7 +13,7 @@ def apply_levy_payee(step: Step, payee: LevyPayee) -> None:
     """By a member of the committee in force, with its BLS key; the latest one counts."""
     if all(member.bls_key != payee.validator for member in step.parameters.committee):
         raise RoleError("not a member of the committee", found=payee.validator.hex())
-    if account_of(step.state, payee.payee).role == Role.LEVY_POOL:
+    if require_open(account_of(step.state, payee.payee)).role == Role.LEVY_POOL:
         raise RoleError("levies are not paid to the levy pool", expected="an account of somebody's")
     message = payee.signing_bytes(step.ledger_id)
     step.context.verifier.bls(payee.validator, message, step.entry.signature)

@@ -5,7 +5,7 @@ Source: specs/credits.md §8."""
 from dataclasses import replace
 from typing import Final
 
-from creditledger.credits.account import account_of, change, credit_grant
+from creditledger.credits.account import SUSPENDED, account_of, change, credit_grant
 from creditledger.credits.jobs import job_of
 from creditledger.credits.lots import slash_lots, take_from_lot
 from creditledger.credits.pool import put_in_force
@@ -76,6 +76,6 @@ def _claw_back(state: State, clawback: Clawback) -> None:
 def _readmit(state: State, node: bytes) -> None:
     """A quorum has decided what the failure costs: the node may work again, and is checked as a newcomer."""
     account = account_of(state, node)
-    if account.suspended:
+    if account.suspended == SUSPENDED:
         state.put_entry(account_key(node), replace(account, suspended=0))
         restart_probation(state, node)

@@ -6,7 +6,9 @@ from collections.abc import Iterator
 
 from creditledger.credits import account as accounts
 from creditledger.credits import (
+    budgets,
     canary_rules,
+    closing_rules,
     confirmation,
     docket,
     holds,
@@ -15,15 +17,18 @@ from creditledger.credits import (
     overdue,
     pool,
     rounds,
+    spending,
     standing,
 )
 from creditledger.credits.account import Totals
+from creditledger.credits.budgets import BudgetState
 from creditledger.credits.canary_rules import CanaryCounts
 from creditledger.credits.conduct import Fault, faults_of
 from creditledger.credits.docket import MemberDuty
 from creditledger.credits.jobs import JobProgress, Leg
 from creditledger.credits.pool import Tip
 from creditledger.credits.rounds import RoundInfo
+from creditledger.credits.spending import WHOLE_ACCOUNT, DelegationState
 from creditledger.credits.standing import Conduct, Probation, Standing
 from creditledger.credits.state import MapNodes, State, StateView
 from creditledger.credits.step import claimed_id
@@ -47,8 +52,11 @@ from creditledger.records.transfer import Hold
 from creditledger.transparency.sparse_merkle import SparseMerkleMap
 
 __all__ = [
+    "WHOLE_ACCOUNT",
+    "BudgetState",
     "CanaryCounts",
     "Conduct",
+    "DelegationState",
     "Fault",
     "JobProgress",
     "Leg",
@@ -63,16 +71,19 @@ __all__ = [
     "account_state",
     "all_accounts",
     "awaits_validator",
+    "budget_of",
     "canary_counts",
     "check_rate_ppm",
     "checks_of",
     "consumed_index",
+    "delegation",
     "duties_of",
     "genesis",
     "has_overdue_checks",
     "hold_body",
     "hold_state",
     "id_digest",
+    "is_listed",
     "job_body",
     "job_legs",
     "job_receipts",
@@ -119,6 +130,21 @@ def account_named(view: StateView, name: str) -> bytes | None:
 def all_accounts(view: StateView) -> Iterator[AccountState]:
     """Every account, ascending by id."""
     return accounts.all_accounts(view)
+
+
+def delegation(view: StateView, account: bytes, delegate: bytes, queue: bytes) -> DelegationState | None:
+    """What ``account`` last delegated to ``delegate`` at ``queue``, revoked or expired too, or None."""
+    return spending.delegation_of(State(view), account, delegate, queue)
+
+
+def budget_of(view: StateView, account: bytes, delegate: bytes = WHOLE_ACCOUNT) -> BudgetState | None:
+    """The budget of an account, or of one delegate of it, or None."""
+    return budgets.budget_of(State(view), account, delegate)
+
+
+def is_listed(view: StateView, account: bytes) -> bool:
+    """Whether leaderboards may name the account."""
+    return closing_rules.is_listed(State(view), account)
 
 
 def hold_state(view: StateView, hold: bytes) -> HoldState | None:

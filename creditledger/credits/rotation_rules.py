@@ -5,7 +5,7 @@ Source: specs/credits.md §11."""
 from dataclasses import replace
 from hashlib import sha256
 
-from creditledger.credits.account import account_named, account_of, name_account
+from creditledger.credits.account import account_named, account_of, name_account, require_open
 from creditledger.credits.founding_rules import apply_registration
 from creditledger.credits.key_history import (
     commit_to,
@@ -62,9 +62,10 @@ def _apply_operator(step: Step, registration: Registration) -> None:
 def apply_rotation(step: Step, rotation: Rotation) -> None:
     """The key in force hands over to the key it committed to; both sign."""
     account, state = rotation.account, step.state
-    if account != operator_account(state):
-        account_of(state, account)
+    found = None if account == operator_account(state) else account_of(state, account)
     step.require_signer(key_in_force(state, account))
+    if found is not None:
+        require_open(found)
     _require_committed(state, rotation)
     require_ed25519_public_key(rotation.new_key)
     if is_known_key(state, rotation.new_key) or rotation.new_key == operator_account(state):

@@ -7,11 +7,23 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from creditledger.credits.batch_rules import apply_batch
+from creditledger.credits.budget_rules import (
+    apply_budget,
+    apply_delegated_hold_in_budget,
+    apply_hold_in_budget,
+    apply_transfer_in_budget,
+)
 from creditledger.credits.canary_rules import apply_canary, apply_canary_commit
+from creditledger.credits.closing_rules import apply_closing, apply_listing
 from creditledger.credits.compensation_rules import (
     apply_clawback,
     apply_refund,
     apply_refundable_capture,
+)
+from creditledger.credits.delegation_rules import (
+    apply_delegation,
+    apply_registration_of_no_machine,
+    apply_rotation_to_no_machine,
 )
 from creditledger.credits.founding_rules import apply_genesis, apply_parameters, apply_registration
 from creditledger.credits.hold_rules import apply_capture, apply_expire, apply_hold, apply_release
@@ -30,6 +42,7 @@ from creditledger.credits.step import Step
 from creditledger.credits.transfer_rules import apply_credit_line, apply_grant, apply_slash, apply_transfer
 from creditledger.credits.verdict_rules import apply_commit, apply_reveal, apply_reveal_of_votes
 from creditledger.errors import RefusedError
+from creditledger.records.account import Budget, Closing, Delegation, Listing
 from creditledger.records.job import Job
 from creditledger.records.parameters import Genesis, Parameters
 from creditledger.records.receipt import Batch, Delivery
@@ -40,6 +53,7 @@ from creditledger.records.transfer import (
     Capture,
     Clawback,
     CreditLine,
+    DelegatedHold,
     Expire,
     Grant,
     Hold,
@@ -123,6 +137,15 @@ _RULES_4: Final[Mapping[type[Record], Rule]] = {
     LevyPayee: apply_levy_payee,
     Refund: apply_refund,
     Clawback: apply_clawback,
+    Registration: apply_registration_of_no_machine,
+    Rotation: apply_rotation_to_no_machine,
+    Delegation: apply_delegation,
+    Budget: apply_budget,
+    Closing: apply_closing,
+    Listing: apply_listing,
+    Hold: apply_hold_in_budget,
+    DelegatedHold: apply_delegated_hold_in_budget,
+    Transfer: apply_transfer_in_budget,
 }
 
 RULE_SETS: Final[Mapping[int, RuleSet]] = {

@@ -5,7 +5,7 @@ Source: specs/credits.md §1."""
 from dataclasses import dataclass
 from typing import Final
 
-from creditledger.credits.account import account_of
+from creditledger.credits.account import account_of, require_open
 from creditledger.credits.context import FoldContext
 from creditledger.credits.key_history import key_in_force
 from creditledger.credits.pool import in_force, operator_of
@@ -61,7 +61,7 @@ class Step:
     def require_actor(self, account: bytes, *roles: Role) -> AccountState:
         """``account``, registered in one of ``roles`` (any if none), signed the entry with its key in force.
 
-        Raises UnknownIdError, RoleError, SignatureError."""
+        Raises UnknownIdError, RoleError, SignatureError, AccountClosedError."""
         found = account_of(self.state, account)
         if roles and found.role not in roles:
             raise RoleError(
@@ -70,7 +70,7 @@ class Step:
                 found=Role(found.role).name.lower(),
             )
         self.require_signer(key_in_force(self.state, account))
-        return found
+        return require_open(found)
 
     def require_no_bodies(self) -> None:
         """Nothing travels beside the record. Raises MalformedRecordError."""

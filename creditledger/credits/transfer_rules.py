@@ -1,6 +1,6 @@
 """Grants, credit lines, slashes and transfers. Source: specs/credits.md §4 and §8."""
 
-from creditledger.credits.account import account_in_role, account_of, change, raise_ceiling
+from creditledger.credits.account import account_in_role, account_of, change, raise_ceiling, require_open
 from creditledger.credits.pending import defer
 from creditledger.credits.pool import operator_account
 from creditledger.credits.step import Step
@@ -13,7 +13,7 @@ def apply_grant(step: Step, grant: Grant) -> None:
     """By the operator, to an account; in effect with the first round certified over it."""
     step.require_operator()
     step.claim_id(operator_account(step.state), grant.id)
-    account_of(step.state, grant.account)
+    require_open(account_of(step.state, grant.account))
     raise_ceiling(step.state, grant.amount_micro)
     defer(step.state, step.index, grant)
 
@@ -22,7 +22,7 @@ def apply_credit_line(step: Step, line: CreditLine) -> None:
     """By the operator, for an account; in effect with the first round certified over it."""
     step.require_operator()
     step.claim_id(operator_account(step.state), line.id)
-    account_of(step.state, line.account)
+    require_open(account_of(step.state, line.account))
     raise_ceiling(step.state, line.limit_micro)
     defer(step.state, step.index, line)
 
@@ -41,6 +41,6 @@ def apply_transfer(step: Step, transfer: Transfer) -> None:
     step.claim_id(transfer.payer, transfer.id)
     if not step.parameters.transfers_allowed:
         raise RefusedError("the pool does not allow transfers", expected="transfers_allowed 1", found="0")
-    account_of(step.state, transfer.payee)
+    require_open(account_of(step.state, transfer.payee))
     change(step.state, transfer.payer, spendable=-transfer.amount_micro)
     change(step.state, transfer.payee, spendable=transfer.amount_micro)

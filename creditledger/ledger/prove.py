@@ -133,7 +133,8 @@ class Prover:
         state = reading.hold_state(self.state, digest)
         _require_known(state, digest)
         index = self._index_of(digest)
-        signatures = [Signature(account=state.holder, index=index)] if state else []
+        body = reading.hold_body(self.state, digest)
+        signatures = [Signature(account=body.signer, index=index)] if body else []
         entry = self._signed(index, is_placed=True)
         return self._under_round(Subject.HOLD, hold_key(digest), entry=(entry,), signatures=signatures)
 

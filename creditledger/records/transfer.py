@@ -21,6 +21,7 @@ from creditledger.quantities import (
     RoundNumber,
     UnixMillisecond,
 )
+from creditledger.records import canonical
 from creditledger.records.kinds import Kind
 from creditledger.records.record import Fields, Record
 
@@ -118,6 +119,11 @@ class Hold(Record):
         """What the hold is for."""
         return HoldPurpose.JOB if self.queue == ZERO_DIGEST else HoldPurpose.VOUCHER
 
+    @property
+    def signer(self) -> AccountId:
+        """Whose key signs it, and whose id `id` is."""
+        return self.holder
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DelegatedHold(Hold):
@@ -132,6 +138,18 @@ class DelegatedHold(Hold):
         Hold._check(self)
         if self.purpose is not HoldPurpose.VOUCHER or self.delegate == self.holder:
             raise MalformedRecordError("a delegate holds for somebody else, at a queue")
+
+    @property
+    def signer(self) -> AccountId:
+        """Whose key signs it, and whose id `id` is."""
+        return self.delegate
+
+
+def decode_hold(encoded: bytes) -> Hold:
+    """The hold, its holder's or a delegate's, that these bytes spell. Raises MalformedRecordError."""
+    values = canonical.decode(encoded)
+    is_delegated = isinstance(values, list) and values[:1] == [int(Kind.DELEGATED_HOLD)]
+    return (DelegatedHold if is_delegated else Hold).from_values(values)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from creditledger.errors import BusyError, IntegrityError, RefusedError, StorageError, UnknownIdError
-from creditledger.records.transfer import Hold
+from creditledger.records.transfer import Hold, decode_hold
 from creditledger.redemption.process_identity import ProcessIdentity
 
 _SCHEMA_VERSION: Final = 1
@@ -271,7 +271,7 @@ def _slots_in_use(connection: sqlite3.Connection) -> set[int]:
 def _row(row: Sequence[Any]) -> StartedJob:
     return StartedJob(
         digest=row[0],
-        hold=Hold.decode(row[1]),
+        hold=decode_hold(row[1]),
         stage=Stage(row[2]),
         slots=tuple(json.loads(row[3])),
         limit_ms=row[4],

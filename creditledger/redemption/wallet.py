@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from creditledger.credits import reading
+from creditledger.credits.state import StateView
 from creditledger.errors import (
     BusyError,
     CreditLedgerError,
@@ -28,7 +29,7 @@ from creditledger.records.job import Job, PlanSpan
 from creditledger.records.receipt import Delivery, Receipt
 from creditledger.records.record import Record
 from creditledger.records.state import AccountState
-from creditledger.records.transfer import Hold, Quote, Transfer
+from creditledger.records.transfer import DelegatedHold, Hold, Quote, Transfer
 from creditledger.redemption.client_id import new_client_id
 from creditledger.redemption.confirmation import Chains, confirm_receipts
 from creditledger.redemption.ledger_access import LedgerAccess
@@ -80,12 +81,15 @@ class Wallet:
         ledger: Ledger | str | PathLike[str],
         *,
         key: Ed25519Signer | str | PathLike[str],
+        account: bytes | str | None = None,
         clock: Clock = system_clock,
         random_bytes: Callable[[int], bytes] = os.urandom,
     ) -> None:
         """``ledger``: open, or its directory; ``key``: a signer, or a key file of any account's role.
+        ``account``: whose credits `hold` spends, as the key's delegate: its id (32 bytes) or name; by default
+        the key's own.
 
-        Raises KeyFormatError, RoleError (for a retired key too), StorageError."""
+        Raises KeyFormatError, RoleError (for a retired key too), UnknownIdError, StorageError."""
         self._access = LedgerAccess(ledger, clock=clock)
         self._clock = clock
         self._random_bytes = random_bytes
@@ -93,7 +97,9 @@ class Wallet:
             self.ledger_id = opened.id
             self._key = key if isinstance(key, Ed25519Signer) else _load(Path(key), self.ledger_id)
             self.account = reading.account_of_key(view, self._key.public_key)
-            """The account's id, 32 bytes."""
+            """Whose the key is, 32 bytes: an account, or the key itself."""
+            self.holder = self.account if account is None else _account(view, account)
+            """Whose credits `hold` spends, 32 bytes."""
 
     def order(
         self,
@@ -185,18 +191,13 @@ class Wallet:
 
         The hold expires ``start_within_ms`` and its own duration after the quote, so that the same ``id`` (16
         bytes) and quote give the same record: a repeat is a success. Raises ExpiredError for a quote that is
-        too old or not of the parameters in force, InsufficientCreditError, and what else the rules refuse.
-        Source: specs/redemption.md §4."""
-        hold = Hold(
+        too old or not of the parameters in force, InsufficientCreditError, LimitError where a delegation or a
+        budget is used up, and what else the rules refuse. Source: specs/redemption.md §4."""
+        hold = _voucher_hold(
+            quote,
             id=self._new_id() if id is None else id,
-            holder=self.account,
-            amount_micro=quote.amount_micro,
-            job=ZERO_DIGEST,
-            queue=quote.queue,
-            hardware=quote.hardware,
-            gpus=quote.gpus,
-            duration_ms=quote.duration_ms,
-            micro_per_gpu_second=quote.micro_per_gpu_second,
+            holder=self.holder,
+            delegate=self.account,
             expires_unix_ms=quote.expires_unix_ms + quote.duration_ms + start_within_ms,
         )
         digest = hold.digest(self.ledger_id)
@@ -228,23 +229,47 @@ class Wallet:
             return ledger.append(self._sign(transfer))
 
     def balance(self) -> AccountState:
-        """The account's credits as of the last entry. Raises UnknownIdError before registration."""
+        """The holder's credits as of the last entry. Raises UnknownIdError before registration."""
         with self._access.reading() as ledger, ledger.read() as view:
-            found = reading.account_state(view, self.account)
+            found = reading.account_state(view, self.holder)
         if found is None:
-            raise UnknownIdError("account is not registered", found=self.account.hex())
+            raise UnknownIdError("account is not registered", found=self.holder.hex())
         return found
 
     def statement(self, account: bytes | None = None) -> list[StatementLine]:
-        """What moved the credits of ``account``, by default one's own: see `statement.statement`."""
+        """What moved the credits of ``account``, by default the holder's: see `statement.statement`."""
         with self._access.reading() as ledger:
-            return statement(ledger, self.account if account is None else account)
+            return statement(ledger, self.holder if account is None else account)
 
     def _sign(self, record: Record) -> Submission:
         return Submission(record=record, signature=self._key.sign(record.signing_bytes(self.ledger_id)))
 
     def _new_id(self) -> bytes:
         return new_client_id(now_unix_ms=self._clock(), random_bytes=self._random_bytes)
+
+
+def _account(view: StateView, account: bytes | str) -> bytes:
+    found = account if isinstance(account, bytes) else reading.account_named(view, account)
+    if found is None or reading.account_state(view, found) is None:
+        raise UnknownIdError("no such account to spend for", found=ascii(account)[:80])
+    return found
+
+
+def _voucher_hold(quote: Quote, *, id: bytes, holder: bytes, delegate: bytes, expires_unix_ms: int) -> Hold:
+    """The hold that a quote offers; a delegate's, where ``delegate`` is not the holder."""
+    fields: dict[str, Any] = {
+        "id": id,
+        "holder": holder,
+        "amount_micro": quote.amount_micro,
+        "job": ZERO_DIGEST,
+        "queue": quote.queue,
+        "hardware": quote.hardware,
+        "gpus": quote.gpus,
+        "duration_ms": quote.duration_ms,
+        "micro_per_gpu_second": quote.micro_per_gpu_second,
+        "expires_unix_ms": expires_unix_ms,
+    }
+    return Hold(**fields) if delegate == holder else DelegatedHold(**fields, delegate=delegate)
 
 
 def _job_hold(job: Job, ledger_id: bytes) -> Hold:

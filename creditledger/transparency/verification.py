@@ -145,8 +145,8 @@ class _Reader:
         entry = self.bundle.entry[0]
         record: Record
         if self.bundle.subject == Subject.HOLD:
-            record = hold = decode_part(Hold, entry.record)
-            signer = hold.holder
+            record = hold = _hold(entry.record)
+            signer = hold.signer
         else:
             record = batch = decode_part(Batch, entry.record)
             signer = batch.node
@@ -209,6 +209,14 @@ class _Reader:
             aggregate=certified.aggregate,
             backend=self.backend,
         )
+
+
+def _hold(encoded: bytes) -> Hold:
+    """The hold, its holder's or a delegate's. Raises MalformedBundleError."""
+    found = decode_logged(encoded)
+    if not isinstance(found, Hold):
+        raise MalformedBundleError("bundle holds no hold", found=found.KIND.name.lower())
+    return found
 
 
 def _receipt_under(batch: Batch, bundle: Bundle) -> Receipt:

@@ -2,11 +2,12 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 
 from creditledger.credits import tariff
 from creditledger.credits.context import committee_of
 from creditledger.quantities import ZERO_DIGEST
+from creditledger.records.account import Budget, Closing, Delegation, Listing
 from creditledger.records.entry import Submission
 from creditledger.records.job import Job, PlanSpan
 from creditledger.records.parameters import (
@@ -22,6 +23,7 @@ from creditledger.records.transfer import (
     Capture,
     Clawback,
     CreditLine,
+    DelegatedHold,
     Expire,
     Grant,
     Hold,
@@ -274,6 +276,60 @@ class Papers:
             id=fake_id("release", tag, hold), hold=hold, queue=queue.public_key, reason="finished"
         )
         return self.signed(queue, record)
+
+    def delegation(
+        self,
+        account: Ed25519Signer,
+        delegate: bytes,
+        queue: bytes,
+        *,
+        cap_micro: int = 1_000_000,
+        until_unix_ms: int = START_MS + 1_000 * HOUR_MS,
+    ) -> Submission:
+        record = Delegation(
+            account=account.public_key,
+            delegate=delegate,
+            cap_micro=cap_micro,
+            until_unix_ms=until_unix_ms,
+            queue=queue,
+        )
+        return self.signed(account, record)
+
+    def delegated_hold(
+        self, delegate: Ed25519Signer, holder: bytes, queue: bytes, *, tag: object = 0, **changes: object
+    ) -> Submission:
+        """`voucher_hold` of ``holder``'s, made by ``delegate``."""
+        plain = self.voucher_hold(delegate, queue, tag=("delegated", tag), **changes)
+        copied = {each.name: getattr(plain.record, each.name) for each in fields(Hold)}
+        record = DelegatedHold(**copied | {"holder": holder}, delegate=delegate.public_key)
+        return self.signed(delegate, record)
+
+    def budget(
+        self,
+        account: Ed25519Signer,
+        limit_micro: int,
+        *,
+        days: int = 1,
+        delegate: bytes = ZERO_DIGEST,
+        notice_micro: int = 0,
+        tag: object = 0,
+    ) -> Submission:
+        record = Budget(
+            id=fake_id("budget", tag, delegate, limit_micro, days),
+            account=account.public_key,
+            delegate=delegate,
+            limit_micro=limit_micro,
+            days=days,
+            notice_micro=notice_micro,
+        )
+        return self.signed(account, record)
+
+    def closing(self, account: Ed25519Signer) -> Submission:
+        return self.signed(account, Closing(account=account.public_key))
+
+    def listing(self, account: Ed25519Signer, *, listed: bool, tag: object = 0) -> Submission:
+        record = Listing(id=fake_id("listing", tag), account=account.public_key, listed=int(listed))
+        return self.signed(account, record)
 
     def refund(
         self, queue: Ed25519Signer, capture: bytes, amount_micro: int, *, tag: object = 0
