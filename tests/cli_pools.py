@@ -15,6 +15,7 @@ from typing import Any
 from unittest.mock import patch
 
 from creditledger.cli.main import run
+from creditledger.ledger.failed_ids import FAILED
 from creditledger.ledger.lmdb_store import LmdbStore
 
 ROOT = Path(__file__).parents[1]
@@ -102,8 +103,8 @@ def process(*arguments: object, stdin: bytes = b"") -> Said:
 
 
 def content_of(path: Path) -> dict[str, str]:
-    """Digests of all that a ledger's directory keeps: the store's keys and values, and every other file
-    but the notebooks of queues, which are their own."""
+    """Digests of all that a ledger's directory keeps: the store's keys and values but failed ids, and every
+    other file but the notebooks of queues, which are their own."""
     found = {
         str(file.relative_to(path)): hashlib.sha256(file.read_bytes()).hexdigest()
         for file in sorted(path.rglob("*"))
@@ -114,6 +115,8 @@ def content_of(path: Path) -> dict[str, str]:
         hashed = hashlib.sha256()
         with store.read() as view:
             for key, value in view.scan(b""):
+                if key.startswith(FAILED):
+                    continue
                 hashed.update(len(key).to_bytes(4, "big") + key + len(value).to_bytes(4, "big") + value)
     finally:
         store.close()

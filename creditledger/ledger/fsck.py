@@ -17,6 +17,7 @@ from creditledger.credits.fold import FoldContext, TransparencyVerifier, apply_e
 from creditledger.credits.state import MemoryState, StateView
 from creditledger.errors import CreditLedgerError, IntegrityError, RollbackError, StorageError
 from creditledger.ledger.directory import BUILDING, LedgerDirectory, disk_errors, read_file
+from creditledger.ledger.failed_ids import FAILED
 from creditledger.ledger.head import HeadFile, require_not_rolled_back
 from creditledger.ledger.lmdb_store import LmdbStore
 from creditledger.ledger.local_witness import WitnessFile
@@ -123,7 +124,7 @@ def _check_pages(store: Path) -> None:
 
 def _check_keys(view: StateView, log: StoredLog) -> None:
     """Every row is found by its key, of a known kind, with its checksum; the log's size gives how many."""
-    counts = {ENTRY: 0, NODE: 0, BODIES: 0, STATE: 0, LOG: 0}
+    counts = {ENTRY: 0, NODE: 0, BODIES: 0, STATE: 0, LOG: 0, FAILED: 0}
     for key, value in view.scan(b""):
         if view.get(key) != value:
             # A damaged branch of the store's tree: whoever asks for the key would take it for absent.

@@ -1,7 +1,7 @@
 """The log inside a store: entries, tree nodes, bodies, and the fold's state beside them.
 
-Keys: ``e`` + u64be index, ``h`` + level + u64be index, ``b`` + root, ``s`` + the state's own, and
-``l`` for size and root. Source: specs/ledger.md §3."""
+Keys: ``e`` + u64be index, ``h`` + level + u64be index, ``b`` + root, ``s`` + the state's own,
+``l`` for size and root, and ``f`` + failed ids (`failed_ids`). Source: specs/ledger.md §3."""
 
 import hashlib
 from collections.abc import Sequence

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from creditledger.credits.fold import FoldContext, SignatureVerifier, apply_entry
-from creditledger.credits.pool import in_force, tip_of
+from creditledger.credits.pool import in_force, operator_account, tip_of
 from creditledger.credits.state import State, StateView
 from creditledger.errors import (
     BusyError,
@@ -19,6 +19,7 @@ from creditledger.errors import (
 )
 from creditledger.ledger.clock import Clock
 from creditledger.ledger.directory import disk_errors, sync_directory, write_once
+from creditledger.ledger.failed_ids import FailedIds, SignerSeen
 from creditledger.ledger.head import HeadFile, require_not_rolled_back
 from creditledger.ledger.operator_keys import OperatorSigners, operator_at
 from creditledger.ledger.store import Store
@@ -98,10 +99,10 @@ class Writer:
     def submit(self, submissions: Sequence[Submission]) -> list[Outcome]:
         """Log what the rules allow, in order, in one durable commit; then answer, in order.
 
-        A refused submission leaves nothing and answers with its error; a repeat answers with its
-        first index. Raises BusyError if the clock cannot be right, and StorageError or IntegrityError
-        if nothing of the group may be believed to be logged: the writer then refuses all work until
-        the ledger is opened anew."""
+        A refused submission leaves nothing but, perhaps, its id as failed, and answers with its error; a
+        repeat answers with its first index. Raises BusyError if the clock cannot be right, and StorageError
+        or IntegrityError if nothing of the group may be believed to be logged: the writer then refuses all
+        work until the ledger is opened anew."""
         with self.turn:
             if self._failure:
                 raise StorageError(f"writer stopped: {self._failure}", expected="a ledger opened anew")
@@ -166,13 +167,16 @@ class Writer:
             index = int.from_bytes(logged, "big")
             return Acknowledgement(index=index, leaf_hash=log.node(0, index), repeated=True)
         entry = Entry(time_unix_ms=time, record=submission.record, signature=submission.signature)
+        seen = SignerSeen(self._verifier, submission.signature)
         context = FoldContext(
             ledger_id=self._ledger_id,
             index=log.size,
             log_root=lambda: log.root_at(log.size),
-            verifier=self._verifier,
+            verifier=seen,
         )
+        failed = FailedIds(view, operator=operator_account(State(state)))
         try:
+            failed.require_not_failed(submission.record)
             encoded = entry.encode()
             parts = _parts(submission)
             self._operator.require_successor(state, submission)
@@ -180,6 +184,8 @@ class Writer:
         except (StorageError, IntegrityError):
             raise
         except CreditLedgerError as error:
+            if seen.is_good:
+                failed.note(submission.record, error)
             return error
         index = log.size
         leaf = log.append(encoded)
