@@ -21,6 +21,8 @@ from creditledger.ledger.lmdb_store import LmdbStore
 ROOT = Path(__file__).parents[1]
 MODEL_DIGEST = hashlib.sha256(b"a model").hexdigest()
 PARAMETERS = f"""
+rule_set = 4
+
 [vesting]
 rounds = 0
 time_ms = 0

@@ -42,6 +42,7 @@ def balance(ledger: Path, account: str, as_json: bool) -> None:
 
 
 def _balance(state: "AccountState") -> dict[str, Any]:
+    from creditledger.credits.account import CLOSED, SUSPENDED
     from creditledger.records.registration import Role
 
     return {
@@ -55,7 +56,8 @@ def _balance(state: "AccountState") -> dict[str, Any]:
         "credit_line_micro": state.credit_line_micro,
         "verified_micro": state.verified_micro,
         "metered_micro": state.metered_micro,
-        "suspended": bool(state.suspended),
+        "suspended": state.suspended == SUSPENDED,
+        "closed": state.suspended == CLOSED,
     }
 
 

@@ -17,6 +17,8 @@ from ledger_pools import grant, registration
 
 Arguments = Callable[["Props"], list[object]]
 HUGE = 2 * 1024 * 1024
+TERMS = ["--cap", 5, "--until", 10**14, "--queue", "gpu"]
+"""What a delegation says."""
 
 
 @dataclass(slots=True)
@@ -794,6 +796,101 @@ REFUSED: dict[str, tuple[Arguments, int, str]] = {
     ),
     "transfer: unregistered key": (
         lambda p: ["transfer", p.pool, "bob", 2, "--key", p.key("loose-client")],
+        6,
+        "UnknownIdError",
+    ),
+    # delegate
+    "delegate: nobody": (
+        lambda p: ["delegate", p.pool, "nobody", *TERMS, "--key", p.key("alice")],
+        6,
+        "UnknownIdError",
+    ),
+    "delegate: oneself": (
+        lambda p: ["delegate", p.pool, "alice", *TERMS, "--key", p.key("alice")],
+        6,
+        "RoleError",
+    ),
+    "delegate: the operator": (
+        lambda p: ["delegate", p.pool, p.pool / "keys" / "operator.key", *TERMS, "--key", p.key("alice")],
+        6,
+        "RoleError",
+    ),
+    "delegate: a validator's key": (
+        lambda p: ["delegate", p.pool, p.key("loose-validator"), *TERMS, "--key", p.key("alice")],
+        6,
+        "RoleError",
+    ),
+    "delegate: a weak key": (
+        lambda p: ["delegate", p.pool, "01" + "00" * 31, *TERMS, "--key", p.key("alice")],
+        2,
+        "KeyFormatError",
+    ),
+    "delegate: not at a queue": (
+        lambda p: [
+            *["delegate", p.pool, "bob", "--cap", 5, "--until", 10**14, "--queue", "n1"],
+            *["--key", p.key("alice")],
+        ],
+        6,
+        "RoleError",
+    ),
+    "delegate: negative": (
+        lambda p: [
+            *["delegate", p.pool, "bob", "--cap", "-5", "--until", 10**14, "--queue", "gpu"],
+            *["--key", p.key("alice")],
+        ],
+        6,
+        "AmountError",
+    ),
+    "delegate: unregistered key": (
+        lambda p: ["delegate", p.pool, "bob", *TERMS, "--key", p.key("loose-client")],
+        6,
+        "UnknownIdError",
+    ),
+    "hold: for one who did not delegate": (
+        lambda p: [
+            *["hold", p.pool, p / "quote", "--for", "alice", "--key", p.key("bob"), "-o", p / "no voucher"],
+        ],
+        6,
+        "UnknownIdError",
+    ),
+    "hold: for nobody": (
+        lambda p: [
+            *["hold", p.pool, p / "quote", "--for", "nobody", "--key", p.key("bob"), "-o", p / "no voucher"],
+        ],
+        6,
+        "UnknownIdError",
+    ),
+    # budget
+    "budget: no days": (
+        lambda p: ["budget", p.pool, "--limit", 5, "--days", 0, "--key", p.key("alice")],
+        2,
+        "UsageError",
+    ),
+    "budget: too many days": (
+        lambda p: ["budget", p.pool, "--limit", 5, "--days", 367, "--key", p.key("alice")],
+        2,
+        "UsageError",
+    ),
+    "budget: overflow": (
+        lambda p: ["budget", p.pool, "--limit", 2**63, "--days", 1, "--key", p.key("alice")],
+        6,
+        "AmountError",
+    ),
+    "budget: for oneself": (
+        lambda p: ["budget", p.pool, "--limit", 5, "--days", 1, "--for", "alice", "--key", p.key("alice")],
+        6,
+        "RoleError",
+    ),
+    # listing
+    "listing: unregistered key": (
+        lambda p: ["listing", p.pool, "--off", "--key", p.key("loose-client")],
+        6,
+        "UnknownIdError",
+    ),
+    # close
+    "close: with credits": (lambda p: ["close", p.pool, "--key", p.key("alice")], 6, "RefusedError"),
+    "close: unregistered key": (
+        lambda p: ["close", p.pool, "--key", p.key("loose-client")],
         6,
         "UnknownIdError",
     ),

@@ -384,6 +384,51 @@ def test_a_canary_that_is_none_is_counted(stage: Stage) -> None:
     assert (audited["canaries_committed"], audited["faulty_validators"]) == (before + 1, [])
 
 
+def test_a_member_and_a_machine_spend_for_a_project(tmp_path: Path) -> None:
+    """Up to the cap at that queue, and within the budget; the voucher says who pays."""
+    stage = Stage(tmp_path)
+    ask("key", "new", stage / "machine.key")
+    alice, until = ask("balance", stage.pool, "alice")["account"], 10**14
+    terms = ["--cap", "6credits", "--until", until, "--queue", "gpu", "--key", stage / "alice.key"]
+    given = ask("delegate", stage.pool, "bob", *terms)
+    assert (given["account"], given["cap_micro"], given["used_micro"]) == (alice, 6 * MICRO, 0)
+    raw = ask("delegate", stage.pool, stage / "machine.key.pub", *terms)
+    assert raw["delegate"] == ask("key", "show", stage / "machine.key")["public"]
+    assert ask("delegate", stage.pool, raw["delegate"], *terms)["repeated"] is True
+    quote = stage.quote()
+    for name in ("bob", "machine"):
+        arguments = [quote, "--for", "alice", "--key", stage / f"{name}.key", "-o", stage / f"{name}-voucher"]
+        assert ask("hold", stage.pool, *arguments)["holder"] == alice
+        shown = ask("verify", stage / f"{name}-voucher", "--policy", stage.policy)
+        assert (shown["holder"], shown["amount_micro"]) == (alice, 6 * MICRO)
+    again = ["hold", stage.pool, quote, "--for", "alice", "--key", stage / "bob.key", "-o", stage / "none"]
+    said = cli(*again, "--id", "07" * 16, "--json")
+    assert (said.code, said.answer["error"]) == (6, "LimitError")
+    ask("delegate", stage.pool, "bob", *terms[:1], "12credits", *terms[2:])
+    said = cli(*again, "--id", "07" * 16, "--json")
+    assert (said.answer["error"], said.answer["found"]) == ("FailedIdError", "LimitError")
+    said = cli("delegate", stage.pool, "bob", *terms, "--json")
+    assert (said.code, said.answer["error"]) == (6, "ConflictError")
+    own = ask("budget", stage.pool, "--limit", "12credits", "--days", 30, "--key", stage / "alice.key")
+    assert (own["delegate"], own["spent_micro"]) == (None, 12 * MICRO)
+    assert cli(*again, "--json").answer["error"] == "LimitError"
+    one = ["--limit", 5, "--days", 1, "--for", "bob", "--notice", 3, "--key", stage / "alice.key"]
+    assert ask("budget", stage.pool, *one)["spent_micro"] == 6 * MICRO
+
+
+def test_an_account_is_left_out_of_leaderboards_and_closed(tmp_path: Path) -> None:
+    stage = Stage(tmp_path)
+    assert ask("listing", stage.pool, "--off", "--key", stage / "bob.key")["listed"] is False
+    assert ask("listing", stage.pool, "--key", stage / "bob.key")["listed"] is True
+    bob = ask("balance", stage.pool, "bob")["account"]
+    closed = ask("close", stage.pool, "--key", stage / "bob.key")
+    assert (closed["account"], closed["status"]) == (bob, "certified")
+    assert ask("close", stage.pool, "--key", stage / "bob.key")["repeated"] is True
+    said = cli("grant", stage.pool, "bob", 1, "--reason", "seed", "--json")
+    assert (said.code, said.answer["error"]) == (6, "AccountClosedError")
+    assert stage.balance("bob")["closed"] is True
+
+
 def test_sim_says_what_each_strategy_earns(tmp_path: Path) -> None:
     """Once as JSON, with the names of §19 and no others; twice the same; and as a table."""
     rules = tmp_path / "p.toml"
