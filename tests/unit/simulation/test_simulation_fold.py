@@ -127,7 +127,7 @@ def test_a_world_with_another_rule_is_found_out(monkeypatch: pytest.MonkeyPatch)
     ("rules", "found"),
     [
         (replace(DEFAULTS, rule_set=2), "an older rule set is not simulated"),
-        (replace(DEFAULTS, levy_use=LevyUse.MEMBERS), "only burns levies"),
+        (replace(DEFAULTS, levy_use=LevyUse.MEMBERS), "members that anybody may become"),
     ],
 )
 def test_rules_of_another_pool_are_refused(rules: Parameters, found: str) -> None:
