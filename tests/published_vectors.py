@@ -53,7 +53,7 @@ NOT_RUN: Final = {
         "12 proofs and 57 operations of trees with other rules: no map of ours is one"
     ),
     "tigerbeetle state machine, other rows": (
-        "776 of 964 are of queries, balancing, linked chains, imports, closing by a flag and fields of theirs; "
+        "776 of 964 are of queries, balancing, linked chains, imports, closing by a flag, other fields; "
         "state_tables.py has the reason of each"
     ),
 }

@@ -34,12 +34,12 @@ def apply_refund(step: Step, refund: Refund) -> None:
         raise RoleError(
             "another queue made the capture", expected=taken.queue.hex(), found=refund.queue.hex()
         )
+    holder = require_open(account_of(step.state, hold_of(step.state, taken.hold).holder))
     left = taken.amount_micro - taken.refunded_micro
     if not 0 < refund.amount_micro <= left:
         raise AmountError(
             "refund is not of what was captured", expected=f"1..{left}", found=str(refund.amount_micro)
         )
-    holder = require_open(account_of(step.state, hold_of(step.state, taken.hold).holder))
     unmetered = min(refund.amount_micro, taken.metered_micro)
     change(step.state, refund.queue, spendable=-refund.amount_micro, metered=-unmetered)
     change(step.state, holder.account, spendable=refund.amount_micro)

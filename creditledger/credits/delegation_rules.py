@@ -49,10 +49,8 @@ def apply_delegation(step: Step, delegation: Delegation) -> None:
 
 def apply_delegated_hold(step: Step, hold: DelegatedHold) -> None:
     """By the delegate: as a voucher's hold, in time and within the cap."""
-    holder = account_of(step.state, hold.holder)
     require_delegate_signed(step, hold.delegate)
     step.claim_id(hold.delegate, hold.id)
-    require_open(holder)
     delegation = _delegation(step, hold)
     require_covers_voucher(step, hold)
     change(step.state, hold.holder, spendable=-hold.amount_micro, held=hold.amount_micro)
@@ -74,10 +72,16 @@ def apply_delegated_hold(step: Step, hold: DelegatedHold) -> None:
 
 
 def _delegation(step: Step, hold: DelegatedHold) -> DelegationState:
-    """The delegation that the hold is made under. Raises UnknownIdError, ExpiredError."""
+    """The delegation that the hold is made under, between open accounts.
+
+    Raises UnknownIdError, RoleError, AccountClosedError, ExpiredError."""
+    holder = account_of(step.state, hold.holder)
+    queue = account_in_role(step.state, hold.queue, Role.QUEUE)
     found = delegation_of(step.state, hold.holder, hold.delegate, hold.queue)
     if found is None:
         raise UnknownIdError("the holder has delegated nothing to this key there", found=hold.delegate.hex())
+    require_open(holder)
+    require_open(queue)
     if step.now >= found.until_unix_ms:
         raise ExpiredError(
             "the delegation has ended", expected=f"before {found.until_unix_ms}", found=str(step.now)

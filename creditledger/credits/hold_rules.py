@@ -29,6 +29,7 @@ from creditledger.errors import (
     UnknownIdError,
 )
 from creditledger.quantities import ZERO_DIGEST
+from creditledger.records.job import Job
 from creditledger.records.registration import Role
 from creditledger.records.state import HoldState, HoldStatus
 from creditledger.records.transfer import Capture, Expire, Hold, HoldPurpose, Release
@@ -55,29 +56,34 @@ def _require_covers_job(step: Step, hold: Hold) -> None:
     job, progress = job_of(step.state, hold.job), progress_of(step.state, hold.job)
     if hold.holder != job.client:
         raise RoleError("a job is covered by its client", expected=job.client.hex(), found=hold.holder.hex())
+    if progress.status != JobStatus.ORDERED:
+        raise ConflictError("the job has its hold", expected=progress.hold.hex(), found=step.digest.hex())
+    if step.now >= job.expires_unix_ms:
+        raise ExpiredError(
+            "the job has expired", expected=f"before {job.expires_unix_ms}", found=str(step.now)
+        )
+    _require_named(hold, job)
+
+
+def _require_named(hold: Hold, job: Job) -> None:
+    """The hold is the one that its job names, of enough, for long enough."""
     if hold.id != job.hold_id or hold.hardware != JOB_HARDWARE:
         raise RefusedError(
             "hold is not the one the job names",
             expected=f"id {job.hold_id.hex()}, hardware {JOB_HARDWARE}",
             found=f"id {hold.id.hex()}, hardware {hold.hardware}",
         )
-    if progress.status != JobStatus.ORDERED:
-        raise ConflictError("the job has its hold", expected=progress.hold.hex(), found=step.digest.hex())
     if hold.amount_micro < job.max_price_micro:
         raise AmountError(
             "hold is less than the job's bound",
             expected=f"at least {job.max_price_micro}",
             found=str(hold.amount_micro),
         )
-    _require_outlives_job(step, hold, job.expires_unix_ms)
-
-
-def _require_outlives_job(step: Step, hold: Hold, job_expires: int) -> None:
-    if step.now >= job_expires:
-        raise ExpiredError("the job has expired", expected=f"before {job_expires}", found=str(step.now))
-    if hold.expires_unix_ms < job_expires:
+    if hold.expires_unix_ms < job.expires_unix_ms:
         raise RefusedError(
-            "hold ends before its job", expected=f"at least {job_expires}", found=str(hold.expires_unix_ms)
+            "hold ends before its job",
+            expected=f"at least {job.expires_unix_ms}",
+            found=str(hold.expires_unix_ms),
         )
 
 
