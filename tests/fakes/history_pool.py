@@ -8,17 +8,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from creditledger.credits import reading
+from creditledger.credits.levies import levy_shares
 from creditledger.credits.state import MAP, StateView
 from creditledger.ledger.ledger import Ledger
 from creditledger.ledger.prove import prover
 from creditledger.records.job import Job
 from creditledger.records.kinds import Kind
-from creditledger.records.parameters import Admission, ProfileTerms
+from creditledger.records.parameters import Admission, LevyUse, ProfileTerms
 from creditledger.records.registration import Role
 from creditledger.records.round import Certificate, Round
 from creditledger.records.transfer import Hold
 from creditledger.records.verdict import CanaryCommit, Outcome, canary_commitment
-from fakes.cast import MODEL, ed25519, fake_id
+from fakes.cast import HOUR_MS, MODEL, ed25519, fake_id
 from fakes.committee import fake_digest
 from fakes.shown_pool import ABSENT, ShownPool
 
@@ -92,6 +93,40 @@ def raised_to_3(folder: Path) -> History:
     return _kept(pool, bundles | _rotated_story(pool))
 
 
+def rule_set_4(folder: Path) -> History:
+    """The log of a pool under rule set 4, where people spend for each other and mistakes are paid back."""
+    pool = ShownPool(
+        folder / "ledger",
+        origin="pool.example/rule-set-4",
+        rule_set=4,
+        vesting_ms=VESTING_MS,
+        committed=True,
+        levy_use=LevyUse.VALIDATORS,
+    )
+    bundles = _story(pool)
+    _disputes(pool)
+    bundles |= _accounts(pool)
+    _change_rules(pool, levy_use=LevyUse.MEMBERS)
+    _levies(pool, "members")
+    return _kept(pool, bundles | _rotated_story(pool, expires_unix_ms=pool.clock.now + HOUR_MS))
+
+
+def raised_to_4(folder: Path) -> History:
+    """The log of a pool that is raised from rule set 3 to 4, and keeps its levies from then on."""
+    pool = ShownPool(
+        folder / "ledger",
+        origin="pool.example/raised-to-4",
+        rule_set=3,
+        vesting_ms=VESTING_MS,
+        committed=True,
+    )
+    bundles = _story(pool, raised_to=4)
+    _disputes(pool)
+    _change_rules(pool, levy_use=LevyUse.VALIDATORS)
+    bundles |= _accounts(pool)
+    return _kept(pool, bundles | _rotated_story(pool, expires_unix_ms=pool.clock.now + HOUR_MS))
+
+
 def raised(folder: Path) -> History:
     """The log of a pool that is raised from rule set 1 to 2 by a parameters record."""
     pool = ShownPool(
@@ -105,15 +140,20 @@ def raised(folder: Path) -> History:
     return _kept(pool, bundles | _rotated_story(pool))
 
 
-def _rotated_story(pool: ShownPool) -> dict[str, bytes]:
+def _rotated_story(pool: ShownPool, **changes: object) -> dict[str, bytes]:
     """A job that is ordered under the client's first key and ended under everybody's second."""
-    job = pool.order("rotated", pool.node)
+    job = pool.order("rotated", pool.node, **changes)
     for name in ("client", "node", "queue"):
         pool.rotate(name)
     pool.rotate_operator()
     chain = pool.work(job, 300)[0]
     pool.deliver(chain[-1:])
-    submission = pool.papers.voucher_hold(pool.client, pool.queue.public_key, tag="rotated")
+    submission = pool.papers.voucher_hold(
+        pool.client,
+        pool.queue.public_key,
+        tag="rotated",
+        **changes,  # type: ignore[arg-type]
+    )
     pool.ledger.append(submission)
     pool.certify()
     pool.judge()
@@ -130,6 +170,76 @@ def _rotated_story(pool: ShownPool) -> dict[str, bytes]:
     pool.certify()
     made["receipt-rotated-vested"] = pool.receipt(chain[0])
     return made
+
+
+def _accounts(pool: ShownPool) -> dict[str, bytes]:
+    """Delegates and budgets; a refund, a clawback, levies; an account that is hidden, and one that closes."""
+    papers, queue = pool.papers, pool.queue.public_key
+    member, machine, leaving = ed25519("member"), ed25519("machine"), ed25519("leaving")
+    for key, name in ((member, "member"), (leaving, "leaving")):
+        pool.ledger.append(papers.registration(key, name, Role.CLIENT, admitted=True))
+    for delegate in (member, machine):
+        pool.ledger.append(papers.delegation(pool.client, delegate.public_key, queue, cap_micro=400_000))
+    pool.ledger.append(papers.budget(pool.client, 10**8, days=30, notice_micro=10**6))
+    pool.ledger.append(papers.budget(pool.client, 300_000, days=7, delegate=member.public_key))
+    late = {"expires_unix_ms": pool.clock.now + HOUR_MS}
+    held = [
+        papers.delegated_hold(delegate, pool.client.public_key, queue, tag=tag, **late)
+        for delegate, tag in ((member, "member's"), (machine, "machine's"))
+    ]
+    for submission in held:
+        pool.ledger.append(submission)
+    pool.certify()
+    made: dict[str, bytes] = {}
+    with prover(pool.ledger) as prove:
+        for submission, name in zip(held, ("hold-by-member", "hold-by-machine"), strict=True):
+            assert isinstance(submission.record, Hold)
+            made[name] = prove.hold(pool.digest(submission.record))
+    first, second = (submission.record for submission in held)
+    assert isinstance(first, Hold)
+    assert isinstance(second, Hold)
+    taken = papers.capture(pool.queue, first, 2_000)
+    pool.ledger.append(taken)
+    for record in (first, second):
+        pool.ledger.append(papers.release(pool.queue, pool.digest(record)))
+    pool.ledger.append(papers.refund(pool.queue, taken.record.digest(pool.ledger.id), 4_000))
+    pool.ledger.append(papers.delegation(pool.client, member.public_key, queue, cap_micro=0))
+    pool.ledger.append(papers.listing(pool.other_node, listed=False))
+    pool.ledger.append(papers.closing(leaving))
+    _levies(pool, "validators")
+    return made
+
+
+def _levies(pool: ShownPool, tag: str) -> None:
+    """A job that is settled, and partly clawed back; what its levy gives is paid out."""
+    job = pool.order(f"levied for {tag}", pool.node, expires_unix_ms=pool.clock.now + HOUR_MS)
+    pool.deliver(pool.work(job, 300)[0][-1:])
+    for seat in range(3):
+        pool.ledger.append(pool.papers.levy_payee(seat, pool.other_node.public_key, tag=tag))
+    pool.certify()
+    pool.judge()
+    pool.certify()
+    pool.ledger.settle_due()
+    digest = job.digest(pool.ledger.id)
+    pool.ledger.append(pool.papers.clawback(digest, pool.node.public_key, 1_000, tag=tag))
+    pool.certify()
+    pool.wait(VESTING_MS)
+    pool.certify()
+    with pool.ledger.read() as state:
+        info = reading.latest_certified_round(state)
+        assert info is not None
+        shares = levy_shares(state, info.round.number)
+    assert shares
+    pool.ledger.append(pool.papers.levy(info.round.number, shares))
+    pool.certify()
+
+
+def _change_rules(pool: ShownPool, **changes: object) -> None:
+    with pool.ledger.read() as state:
+        before = reading.parameters_in_force(state)
+    after = replace(before, sequence=before.sequence + 1, **changes)  # type: ignore[arg-type]
+    pool.ledger.append(pool.papers.parameters(after, PROFILE))
+    pool.certify()
 
 
 def _disputes(pool: ShownPool) -> None:
@@ -325,7 +435,9 @@ def new_rules(pool: ShownPool, **changes: object) -> None:
 MAKERS: dict[str, Callable[[Path], History]] = {
     "raised": raised,
     "raised-to-3": raised_to_3,
+    "raised-to-4": raised_to_4,
     "rule-set-1": rule_set_1,
     "rule-set-2": rule_set_2,
     "rule-set-3": rule_set_3,
+    "rule-set-4": rule_set_4,
 }
