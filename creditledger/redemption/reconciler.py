@@ -5,17 +5,69 @@ Source: specs/redemption.md §7."""
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Generic, Protocol, TypeVar
 
 from creditledger.credits.tariff import gpu_price
 from creditledger.errors import BusyError, CreditLedgerError, HoldClosedError, HoldExpiredError
 from creditledger.ledger.writer import Acknowledgement
 from creditledger.records.entry import Submission
 from creditledger.records.record import Record
-from creditledger.records.transfer import Capture, Release
+from creditledger.records.transfer import Capture, Hold, Release
 from creditledger.redemption.client_id import capture_id, release_id
 from creditledger.redemption.ledger_access import LedgerAccess
-from creditledger.redemption.started_jobs import Stage, StartedJob, StartedJobs
+from creditledger.redemption.started_jobs import Stage
 from creditledger.transparency.keys import Ed25519Signer
+
+
+class Charge(Protocol):
+    """A row of a queue's notebook, as far as the ledger is concerned."""
+
+    @property
+    def digest(self) -> bytes:
+        """The hold's id, 32 bytes."""
+
+    @property
+    def hold(self) -> Hold:
+        """The record."""
+
+    @property
+    def stage(self) -> Stage:
+        """How far it has come."""
+
+    @property
+    def gpu_ms(self) -> int:
+        """GPU-milliseconds to charge once it has ended."""
+
+    @property
+    def ending(self) -> str | None:
+        """Why it ended."""
+
+    @property
+    def captured_micro(self) -> int:
+        """What the ledger has captured."""
+
+    @property
+    def refusal(self) -> str | None:
+        """Name of the error with which it refused for good."""
+
+
+ChargeT = TypeVar("ChargeT", bound=Charge)
+
+
+class Charges(Protocol[ChargeT]):
+    """A queue's notebook. Each change names the stage it comes from: whoever comes second changes nothing."""
+
+    def unsettled(self) -> list[ChargeT]:
+        """All rows whose hold has not ended in the ledger yet."""
+
+    def require(self, hold: bytes) -> ChargeT:
+        """The row of this hold. Raises UnknownIdError."""
+
+    def captured(self, hold: bytes, *, amount_micro: int, refusal: str | None) -> bool:
+        """From ENDED to CAPTURED."""
+
+    def settled(self, hold: bytes, *, released_micro: int, refusal: str | None) -> bool:
+        """From CAPTURED to SETTLED."""
 
 
 class Step(StrEnum):
@@ -44,12 +96,12 @@ class Due:
     reason: str
 
 
-class Reconciler:
+class Reconciler(Generic[ChargeT]):
     """Pushes ended jobs of one queue to the ledger. Every call may be repeated, also after a crash."""
 
     def __init__(
         self,
-        jobs: StartedJobs,
+        jobs: Charges[ChargeT],
         *,
         access: LedgerAccess,
         key: Ed25519Signer,
@@ -79,7 +131,7 @@ class Reconciler:
                 errors[due.digest] = error
         return errors
 
-    def push(self, hold: bytes) -> StartedJob:
+    def push(self, hold: bytes) -> ChargeT:
         """Capture what an ended job used, then release the rest.
 
         A hold that expired first is beyond charging: that is noted in the row, as the reason. All
@@ -99,7 +151,7 @@ class Reconciler:
             self._observe(Step.SETTLED, hold)
         return self._jobs.require(hold)
 
-    def _capture(self, job: StartedJob) -> tuple[int, str | None]:
+    def _capture(self, job: Charge) -> tuple[int, str | None]:
         due = _due(job)
         if due.amount_micro == 0:
             return 0, None
@@ -113,7 +165,7 @@ class Reconciler:
         refusal = self._append(capture)
         return (0, refusal) if refusal else (due.amount_micro, None)
 
-    def _release(self, job: StartedJob) -> tuple[int, str | None]:
+    def _release(self, job: Charge) -> tuple[int, str | None]:
         release = Release(
             id=release_id(job.digest), hold=job.digest, queue=self._account, reason=_due(job).reason
         )
@@ -132,7 +184,7 @@ class Reconciler:
         raise answer
 
 
-def _due(job: StartedJob) -> Due:
+def _due(job: Charge) -> Due:
     amount = gpu_price(gpus=1, duration_ms=job.gpu_ms, micro_per_gpu_second=job.hold.micro_per_gpu_second)
     return Due(
         digest=job.digest,

@@ -4,20 +4,18 @@ Source: specs/redemption.md §5."""
 
 import json
 import sqlite3
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from pathlib import Path
 from typing import Any, Final
 
-from creditledger.errors import BusyError, IntegrityError, RefusedError, StorageError, UnknownIdError
+from creditledger.errors import RefusedError, UnknownIdError
 from creditledger.records.transfer import Hold, decode_hold
+from creditledger.redemption.notebook import Notebook
 from creditledger.redemption.process_identity import ProcessIdentity
 
 _SCHEMA_VERSION: Final = 1
-_BUSY_SECONDS: Final = 30.0
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS started (
     hold BLOB PRIMARY KEY CHECK (length(hold) = 32),
@@ -110,20 +108,11 @@ class StartedJobs:
     All methods raise StorageError when the disk fails and BusyError when the file stays locked."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._lock = threading.Lock()
-        with self._errors():
-            self._connection = sqlite3.connect(
-                path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
-            )
-            self._connection.execute("PRAGMA journal_mode = WAL")
-            self._connection.execute("PRAGMA synchronous = FULL")
-            with self._write() as write:
-                self._prepare(write)
+        self._notebook = Notebook(path, what="started set", schema=(_SCHEMA,), version=_SCHEMA_VERSION)
 
     def close(self) -> None:
         """Let go of the file. The rows stay."""
-        self._connection.close()
+        self._notebook.close()
 
     def get(self, hold: bytes) -> StartedJob | None:
         """The row of this hold (32-byte digest), if it was ever started here."""
@@ -159,7 +148,7 @@ class StartedJobs:
                 expected=f"at most {len(slots)}",
                 found=str(hold.gpus),
             )
-        with self._write() as write:
+        with self._notebook.write() as write:
             is_new = write.execute("SELECT 1 FROM started WHERE hold = ?", (digest,)).fetchone() is None
             if is_new:
                 free = sorted(set(slots) - _slots_in_use(write))[: hold.gpus]
@@ -218,7 +207,7 @@ class StartedJobs:
 
     def _advance(self, hold: bytes, old: Stage, new: Stage, **changes: int | str | None) -> bool:
         names = "".join(f", {name} = ?" for name in changes)
-        with self._write() as write:
+        with self._notebook.write() as write:
             changed = write.execute(
                 f"UPDATE started SET state = ?{names} WHERE hold = ? AND state = ?",
                 (int(new), *changes.values(), hold, int(old)),
@@ -226,41 +215,9 @@ class StartedJobs:
         return changed == 1
 
     def _select(self, where: str, *values: bytes | int) -> list[StartedJob]:
-        with self._lock, self._errors():
-            rows = self._connection.execute(f"SELECT {_COLUMNS} FROM started {where}", values).fetchall()
-        return [_row(row) for row in rows]
-
-    def _prepare(self, write: sqlite3.Connection) -> None:
-        version = write.execute("PRAGMA user_version").fetchone()[0]
-        if version not in (0, _SCHEMA_VERSION):
-            raise IntegrityError(
-                "started set is of another version", expected=str(_SCHEMA_VERSION), found=str(version)
-            )
-        write.execute(_SCHEMA)
-        write.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
-
-    @contextmanager
-    def _write(self) -> Iterator[sqlite3.Connection]:
-        with self._lock, self._errors():
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._connection
-                self._connection.execute("COMMIT")
-            except BaseException:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
-                raise
-
-    @contextmanager
-    def _errors(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-                raise BusyError("started set is locked by another process") from None
-            raise StorageError(f"started set cannot be used: {error}", found=str(self._path)[-100:]) from None
-        except sqlite3.DatabaseError as error:
-            raise IntegrityError(f"started set is damaged: {error}", found=str(self._path)[-100:]) from None
+        return [
+            _row(row) for row in self._notebook.select(f"SELECT {_COLUMNS} FROM started {where}", *values)
+        ]
 
 
 def _slots_in_use(connection: sqlite3.Connection) -> set[int]:

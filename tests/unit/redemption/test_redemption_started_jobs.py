@@ -147,7 +147,7 @@ def test_rows_survive_reopening(tmp_path: Path) -> None:
 
 def test_commits_are_made_durable(jobs: StartedJobs) -> None:
     pragma = {
-        name: jobs._connection.execute(f"PRAGMA {name}").fetchone()[0]
+        name: jobs._notebook._connection.execute(f"PRAGMA {name}").fetchone()[0]
         for name in ("journal_mode", "synchronous")
     }
     assert pragma == {"journal_mode": "wal", "synchronous": 2}
