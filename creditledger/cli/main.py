@@ -52,6 +52,7 @@ VERBS: Final = {
     "listing": "account_rules",
     "close": "account_rules",
     "run": "queues",
+    "queue": "queue_verbs",
     "validate": "validators",
     "canary": "canaries",
     "witness": "witness",

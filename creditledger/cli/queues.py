@@ -52,14 +52,14 @@ def run(
     from creditledger.transparency.trust_policy import TrustPolicy
 
     if queue == "slurm":
-        raise click.UsageError("the slurm queue is not part of this version: use --queue local")
+        raise click.UsageError("members of a slurm queue type sbatch: see `creditledger queue install`")
     if shutil.which(command[0]) is None:
         raise click.UsageError(f"no such command: {command[0]}")
     directory = LedgerDirectory(ledger)
     policy = TrustPolicy.load(directory.policy)
     encoded, hold = _voucher(voucher_path)
     access = LedgerAccess(ledger)
-    key = _signer(key_path or _queue_key(directory, hold, access), policy)
+    key = _signer(key_path or key_of_queue(directory, hold.queue, access), policy)
     account = access.account_of(key.public_key)
     if account != hold.queue:
         raise RoleError("voucher is for another queue", expected=account.hex(), found=hold.queue.hex())
@@ -96,8 +96,8 @@ def _voucher(path: Path) -> "tuple[bytes, Hold]":
     return voucher.encoded, hold
 
 
-def _queue_key(directory: "LedgerDirectory", hold: "Hold", access: "LedgerAccess") -> Path:
-    """The key file in the ledger's directory that signs for the voucher's queue."""
+def key_of_queue(directory: "LedgerDirectory", queue: bytes, access: "LedgerAccess") -> Path:
+    """The key file in the ledger's directory that signs for a queue's account. Raises UsageError."""
     from creditledger.errors import CreditLedgerError
     from creditledger.ledger.keyring import KeyRole, load_key
 
@@ -107,9 +107,9 @@ def _queue_key(directory: "LedgerDirectory", hold: "Hold", access: "LedgerAccess
             account = access.account_of(key.ed25519().public_key)
         except CreditLedgerError:
             continue
-        if account == hold.queue:
+        if account == queue:
             return path
-    raise click.UsageError(f"no key of queue {hold.queue.hex()} in {directory.keys}: name it with --key")
+    raise click.UsageError(f"no key of queue {queue.hex()} in {directory.keys}: name it with --key")
 
 
 def _signer(path: Path, policy: "TrustPolicy") -> "Ed25519Signer":

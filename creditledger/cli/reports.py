@@ -13,6 +13,7 @@ from creditledger.cli.opening import reading
 from creditledger.cli.options import INPUT_FILE, OUTPUT_FILE, json_option, key_file, measured_argument
 from creditledger.cli.output import emit, emit_rows
 from creditledger.cli.output_file import output_file
+from creditledger.cli.usage_report import usage
 from creditledger.errors import StorageError
 
 if TYPE_CHECKING:
@@ -27,6 +28,9 @@ Write = Callable[[bytes], None]
 @click.group()
 def report() -> None:
     """Look at what was measured."""
+
+
+report.add_command(usage)
 
 
 @report.command("checks")

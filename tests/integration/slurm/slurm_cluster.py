@@ -51,7 +51,7 @@ class SlurmCluster:
     def start(self) -> None:
         """Up to an idle node. Takes about six seconds."""
         for name in ("state", "spool", "log", "run", "db"):
-            (self.folder / name).mkdir(parents=True)
+            (self.folder / name).mkdir(parents=True, exist_ok=True)
         self.folder.chmod(0o755)
         (self.folder / "run").chmod(0o755)  # munge refuses a socket that others cannot reach
         self._ports = dict(zip(("ctld", "slurmd", "dbd", "maria"), _free_ports(4), strict=True))
@@ -130,9 +130,7 @@ class SlurmCluster:
 
     def _says(self, *words: str) -> bool:
         try:
-            done = subprocess.run(
-                words, env=self.environment, capture_output=True, timeout=5, check=False
-            )
+            done = subprocess.run(words, env=self.environment, capture_output=True, timeout=5, check=False)
         except subprocess.TimeoutExpired:
             return False
         return done.returncode == 0 and b"DOWN" not in done.stdout
@@ -234,7 +232,9 @@ class SlurmCluster:
         client = ("mariadb", "--no-defaults", "-S", f"{database}/s.sock")
         eventually(lambda: self._says(*client, "-e", "select 1"), what="MariaDB")
         user = f"'{_DATABASE_USER}'@'127.0.0.1'"
-        made_for = f"create user {user} identified by '{_DATABASE_SECRET}'; grant all on slurm_acct_db.* to {user};"
+        made_for = (
+            f"create user {user} identified by '{_DATABASE_SECRET}'; grant all on slurm_acct_db.* to {user};"
+        )
         subprocess.run([*client, "-e", f"create database slurm_acct_db; {made_for}"], check=True, timeout=30)
 
     def _admit(self) -> None:

@@ -7,8 +7,8 @@ from typing import Final
 from creditledger.errors import MalformedRecordError
 from creditledger.redemption.queues.slurm.tres import gpus_by_type, processors
 
-FIELDS: Final = "Cluster DBIndex JobID State Submit Start End ElapsedRaw AllocTRES".split()
-_NOT_OVER: Final = frozenset("PENDING RUNNING SUSPENDED RESIZING COMPLETING CONFIGURING REQUEUE_HOLD".split())
+FIELDS: Final = ["Cluster", "DBIndex", "JobID", "State", "Submit", "Start", "End", "ElapsedRaw", "AllocTRES"]
+_NOT_OVER: Final = frozenset(["PENDING", "RUNNING", "SUSPENDED", "RESIZING", "COMPLETING", "CONFIGURING"])
 _STATE: Final = re.compile(r"[A-Z_]{1,32}", re.ASCII)
 _DIGITS: Final = re.compile(r"[0-9]{1,18}", re.ASCII)
 

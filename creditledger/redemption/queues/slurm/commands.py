@@ -65,7 +65,7 @@ class SlurmCommands:
         return read_jobs(self._answer("squeue", "--all", "--json"))
 
     def accounting(self, jobs: Sequence[str]) -> list[AccountingRow]:
-        """Every attempt of these jobs, by their names, since accounting began. Raises MalformedRecordError."""
+        """Every attempt of these jobs, by name, since accounting began. Raises MalformedRecordError."""
         rows: list[AccountingRow] = []
         for start in range(0, len(jobs), JOBS_EACH):
             asked = ("--jobs", ",".join(jobs[start : start + JOBS_EACH]), f"--format={','.join(FIELDS)}")

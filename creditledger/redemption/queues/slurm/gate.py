@@ -55,15 +55,16 @@ class Gate:
             raise StorageError(f"marker cannot be withdrawn: {error.strerror}", found=name) from error
         return not self.has_started(attempt, user_id, hold=hold)
 
-    def take_as_started(self, attempt: Attempt, user_id: int) -> None:
-        """Note a start that the prolog did not: the cluster runs without it, or it was passed over."""
+    def take_as_started(self, attempt: Attempt, user_id: int) -> bool:
+        """Note a start that no prolog noted. False if there is no marker: it was refused, or withdrawn."""
         name = marker_name(attempt, user_id)
         try:
             (self._paid / name).replace(self._started / name)
         except FileNotFoundError:
-            return
+            return False
         except OSError as error:
             raise StorageError(f"marker cannot be moved: {error.strerror}", found=name) from error
+        return True
 
     def forget(self, attempt: Attempt, user_id: int) -> None:
         """Remove what is left of an attempt that is settled."""
