@@ -14,7 +14,7 @@ from creditledger.cli.rounds import complete
 from creditledger.errors import BusyError, RoleError
 
 if TYPE_CHECKING:
-    from creditledger.redemption.queues.slurm.reconciler import SlurmReconciler, Turn
+    from creditledger.redemption.queues.slurm.reconciler import SlurmReconciler, Turn, Watcher
     from creditledger.redemption.queues.slurm.settings import SlurmSettings
 
 DIRECTORY = click.Path(path_type=Path, file_okay=False)
@@ -181,9 +181,15 @@ def _take_turn(
 
 @contextmanager
 def opened_reconciler(
-    ledger: Path, folder: Path, settings: "SlurmSettings", key_path: Path | None, *, shadow: bool
+    ledger: Path,
+    folder: Path,
+    settings: "SlurmSettings",
+    key_path: Path | None,
+    *,
+    shadow: bool,
+    watch: "Watcher" = lambda moment, about: None,
 ) -> "Iterator[SlurmReconciler]":
-    """The queue's loop, with keys and policy of the ledger's directory."""
+    """The queue's loop, with keys and policy of the ledger's directory. ``watch``: told each moment."""
     from creditledger.ledger.clock import system_clock
     from creditledger.redemption.ledger_access import LedgerAccess
     from creditledger.redemption.queues.slurm.commands import SlurmCommands
@@ -197,7 +203,7 @@ def opened_reconciler(
         payments: Any = (
             ShadowPayments(access, settings=settings, clock=system_clock)
             if shadow
-            else _payments(ledger, folder, settings, key_path, access, sales)
+            else _payments(ledger, folder, settings, key_path, access, sales, watch)
         )
         yield SlurmReconciler(
             slurm=SlurmCommands(),
@@ -206,11 +212,18 @@ def opened_reconciler(
             payments=payments,
             settings=settings,
             clock=system_clock,
+            watch=watch,
         )
 
 
 def _payments(
-    ledger: Path, folder: Path, settings: "SlurmSettings", key_path: Path | None, access: Any, sales: Any
+    ledger: Path,
+    folder: Path,
+    settings: "SlurmSettings",
+    key_path: Path | None,
+    access: Any,
+    sales: Any,
+    watch: "Watcher",
 ) -> Any:
     from creditledger.cli.queues import key_of_queue
     from creditledger.ledger.clock import system_clock
@@ -237,6 +250,7 @@ def _payments(
         sales=sales,
         clock=system_clock,
         certify=complete,
+        observe=lambda step, hold: watch(step, hold.hex()),
     )
 
 

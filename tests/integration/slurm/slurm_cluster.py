@@ -2,6 +2,7 @@
 
 Nothing of it is a stand-in but the GPUs themselves, which are links to /dev/null."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -40,7 +41,7 @@ class SlurmCluster:
     folder: Path
     extra: Sequence[str] = ()
     """Lines for slurm.conf."""
-    accounts: Sequence[str] = ("lab1", "lab2")
+    accounts: Sequence[str] = ("lab1", "lab2", "lab3")
     _daemons: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     _ports: dict[str, int] = field(default_factory=dict)
 
@@ -115,6 +116,39 @@ class SlurmCluster:
 
     def state(self, number: int | str) -> str:
         return self.job(number).get("JobState", "")
+
+    def elapsed(self, number: int | str) -> int:
+        """Seconds that it has run so far."""
+        said = self.job(number).get("RunTime", "00:00:00").split(":")
+        return int(said[-1]) + 60 * int(said[-2])
+
+    def elapsed_row(self, number: int | str) -> int:
+        """Seconds that accounting says its only attempt ran."""
+        ((elapsed,),) = self.rows(number, "ElapsedRaw")
+        return int(elapsed)
+
+    def processes(self, words: str) -> list[str]:
+        """The numbers of the processes with just this command line."""
+        wanted = words.replace(" ", "\0").encode() + b"\0"
+        found = []
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            with contextlib.suppress(OSError):
+                found += [path.parent.name] if path.read_bytes() == wanted else []
+        return found
+
+    def node(self, state: str) -> None:
+        """An administrator sets the node's state."""
+        self.command("scontrol", "update", f"NodeName={_host()}", f"State={state}", "Reason=test")
+
+    def as_member(self, *words: str, check: bool = True) -> str:
+        """What somebody without rights gets to see, errors included."""
+        done = subprocess.run(
+            ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", *words],
+            env=self.environment, capture_output=True, text=True, timeout=20, check=False, cwd="/tmp",
+        )  # fmt: skip
+        if check and done.returncode:
+            raise AssertionError(f"{words}: {done.stdout} {done.stderr}")
+        return (done.stdout + ("" if check else done.stderr)).strip()
 
     def rows(self, number: int | str, *fields: str) -> list[list[str]]:
         """The accounting rows of a job, one for each attempt."""

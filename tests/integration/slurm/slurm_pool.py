@@ -4,12 +4,14 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cli_pools import Stage, ask, environment
+from cli_pools import Stage, ask, cli, environment
 from creditledger.redemption.queues.slurm.sales import Sale, Sales
+from creditledger.redemption.started_jobs import Stage as SaleStage
 from integration.slurm.slurm_cluster import CLUSTER, SlurmCluster, eventually
 
 MICRO = 1_000_000
@@ -32,7 +34,7 @@ class SlurmPool:
     def found(cls, folder: Path, cluster: SlurmCluster) -> "SlurmPool":
         """A ledger with the accounts of the cluster's labs, and the queue installed."""
         pool = cls(Stage(folder), cluster)
-        for lab in cluster.accounts:
+        for lab in ("lab1", "lab2"):
             pool.stage.add(lab, "client")
         shutil.copy(pool.stage / "gpu.key", pool.stage.pool / "keys" / "gpu.key")
         pool.directory.mkdir()
@@ -54,14 +56,59 @@ class SlurmPool:
 
     def turn_until(self, *jobs: int | str, seconds: float = 40.0) -> list[dict[str, Any]]:
         """Turns until these jobs have settled; what was said of them, one for each attempt."""
-        found: list[dict[str, Any]] = []
+        names = {str(job) for job in jobs}
+        self.turns_until(lambda: names <= {row["job"] for row in self.rows_of(jobs)}, *jobs, seconds=seconds)
+        return self.rows_of(jobs)
 
-        def has_all() -> bool:
-            found.extend(row for row in self.turn()["settled"] if row["job"] in {str(job) for job in jobs})
-            return {row["job"] for row in found} == {str(job) for job in jobs}
+    def turns_until(
+        self, found: Callable[[], bool], *jobs: int | str, seconds: float = 40.0
+    ) -> list[dict[str, Any]]:
+        """Turns until ``found`` says yes; what was said when these jobs settled, in all turns so far."""
 
-        eventually(has_all, seconds=seconds, what=f"the settlement of {jobs}")
-        return found
+        def once() -> bool:
+            self.turn()
+            return found()
+
+        eventually(once, seconds=seconds, what=f"the settlement of {jobs}")
+        return self.rows_of(jobs)
+
+    def rows_of(self, jobs: Sequence[int | str]) -> list[dict[str, Any]]:
+        """What was said when these jobs settled."""
+        names = {str(job) for job in jobs}
+        return [row for turn in self.turns for row in turn["settled"] if row["job"] in names]
+
+    def settled(self, job: int | str) -> list[Sale]:
+        """Its attempts that were charged."""
+        return [sale for sale in self.sales(job) if sale.stage is SaleStage.SETTLED]
+
+    def is_done(self, job: int | str) -> bool:
+        """Whether Slurm is through with the job, and nothing of it is open here."""
+        return self.cluster.state(job) == "COMPLETED" and len(self.settled(job)) == len(self.sales(job))
+
+    def mark(self, job: int | str) -> str:
+        """Its admin comment, as its member reads it."""
+        said = self.cluster.command(
+            "squeue", "-h", "--array", "-t", "all", "-j", str(job), "-O", "AdminComment:300"
+        )
+        return said.splitlines()[0].strip() if said.strip() else ""
+
+    def leave(self, name: str, amount: int) -> None:
+        """Bring an account's credits to an amount."""
+        has = self.balance(name)["available_micro"]
+        if has < amount:
+            self.stage.grant(name, str(amount - has))
+        elif has > amount:
+            ask("transfer", self.stage.pool, "bob", has - amount, "--key", self.stage / f"{name}.key")
+
+    def log_size(self) -> int:
+        """How many entries the log has."""
+        size: int = ask("status", self.stage.pool)["size"]
+        return size
+
+    def usage(self, *more: object) -> list[dict[str, Any]]:
+        """What `report usage` says."""
+        said = cli("report", "usage", self.stage.pool, "--directory", self.directory, "--json", *more)
+        return [json.loads(line) for line in said.out.splitlines()]
 
     def process(self, *more: object, driver: str = "-m creditledger") -> "subprocess.Popen[bytes]":
         """The reconciler in a process of its own."""
@@ -75,9 +122,13 @@ class SlurmPool:
 
     def sales(self, job: int | str, *, shadow: bool = False) -> list[Sale]:
         """What the book says of a job, attempt by attempt."""
+        return [sale for sale in self.all_sales(shadow=shadow) if sale.attempt.job == str(job)]
+
+    def all_sales(self, *, shadow: bool = False) -> list[Sale]:
+        """What the book says."""
         book = Sales(self.directory / ("shadow.sqlite" if shadow else "sales.sqlite"), cluster=CLUSTER)
         try:
-            return [sale for sale in book.all() if sale.attempt.job == str(job)]
+            return book.all()
         finally:
             book.close()
 
@@ -87,9 +138,3 @@ class SlurmPool:
 
     def balance(self, name: str = "lab1") -> dict[str, Any]:
         return self.stage.balance(name)
-
-    def statement(self, name: str = "lab1") -> list[dict[str, Any]]:
-        from cli_pools import cli
-
-        said = cli("statement", self.stage.pool, name, "--json")
-        return [json.loads(line) for line in said.out.splitlines()]

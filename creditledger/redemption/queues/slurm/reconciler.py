@@ -42,8 +42,8 @@ class Moment(StrEnum):
     MEASURED = "measured"
 
 
-Watcher = Callable[[Moment, str], None]
-"""Told each moment, with the job's name."""
+Watcher = Callable[[str, str], None]
+"""Told each `Moment`, and each `Step` of a settlement, with what it is about."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
