@@ -115,6 +115,7 @@ def install(
         is_shadow=shadow,
         ledger_id=ledger_id,
         slurm_user=slurm_user,
+        slurm_conf=os.environ.get("SLURM_CONF"),
         random_secret=os.urandom(32),
     )
     answer = {"directory": made.directory, "queue": account, "cluster": cluster, "shadow": shadow}

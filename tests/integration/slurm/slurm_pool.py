@@ -1,6 +1,7 @@
 """A pool beside a real cluster: labs with credits, the installed queue, and its reconciler."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -87,10 +88,9 @@ class SlurmPool:
 
     def mark(self, job: int | str) -> str:
         """Its admin comment, as its member reads it."""
-        said = self.cluster.command(
-            "squeue", "-h", "--array", "-t", "all", "-j", str(job), "-O", "AdminComment:300"
-        )
-        return said.splitlines()[0].strip() if said.strip() else ""
+        said = self.cluster.command("scontrol", "--oneliner", "show", "job", str(job))
+        found = re.search(r" AdminComment=(.*?) [A-Z][A-Za-z/]*=", said.splitlines()[0])
+        return found[1].strip() if found else ""
 
     def leave(self, name: str, amount: int) -> None:
         """Bring an account's credits to an amount."""

@@ -6,6 +6,7 @@ import json
 import os
 import shlex
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -43,23 +44,26 @@ def install(
     is_shadow: bool,
     ledger_id: bytes,
     slurm_user: str | None = None,
+    slurm_conf: str | None = None,
     random_secret: bytes,
 ) -> Installation:
     """Write everything into ``directory``. Again: settings and scripts are replaced, the key stays.
 
-    ``slurm_user``: whom the controller runs as, if it is somebody else than we are; ``random_secret``: 32
-    bytes for the key. Raises StorageError, MalformedRecordError for names that Slurm would not take."""
+    ``slurm_user``: whom the controller runs as, if it is somebody else than we are; ``slurm_conf``: where
+    slurm.conf is, if not where Slurm looks by itself; ``random_secret``: 32 bytes for the key.
+    Raises StorageError, MalformedRecordError for names that Slurm would not take."""
     for account in settings.all_jobs_of:
         if not account or set(account) - _SAFE:
             raise MalformedRecordError("not a Slurm account", expected="[A-Za-z0-9_.-]+", found=account[:60])
     scripts = (LUA, GATE, DOORBELL_SCRIPT)
+    places = _places(directory, settings, is_shadow=is_shadow, slurm_conf=slurm_conf)
     try:
         directory.mkdir(parents=True, exist_ok=True)
         for folder in FOLDERS:
             (directory / folder).mkdir(exist_ok=True)
         (directory / DOORBELL).touch()
         for name in scripts:
-            _write(directory / name, _filled(name, directory, settings, is_shadow=is_shadow))
+            _write(directory / name, _filled(name, places))
         if slurm_user is not None:
             for name in (*FOLDERS, DOORBELL):
                 shutil.chown(directory / name, user=slurm_user)
@@ -79,16 +83,24 @@ def _lines(directory: Path, *, is_shadow: bool) -> tuple[str, ...]:
     return ("JobSubmitPlugins=lua", *gate, f"EpilogSlurmctld={directory / DOORBELL_SCRIPT}")
 
 
-def _filled(name: str, directory: Path, settings: SlurmSettings, *, is_shadow: bool) -> str:
-    text = files("creditledger.redemption.queues.slurm").joinpath(name).read_text("utf-8")
+def _places(
+    directory: Path, settings: SlurmSettings, *, is_shadow: bool, slurm_conf: str | None
+) -> dict[str, str]:
+    """What stands in the scripts' places."""
     accounts = ", ".join(f"[{json.dumps(account)}] = true" for account in settings.all_jobs_of)
-    for place, value in {
+    return {
         "@DIRECTORY@": shlex.quote(str(directory)),
+        "@SLURM_CONF@": "" if slurm_conf is None else f"export SLURM_CONF={shlex.quote(slurm_conf)}",
         "@SCONTROL@": shlex.quote(shutil.which("scontrol") or "scontrol"),
         "@SHADOW@": "true" if is_shadow else "false",
         "@USER_ID@": str(os.getuid()),
         "@ACCOUNTS@": accounts,
-    }.items():
+    }
+
+
+def _filled(name: str, places: Mapping[str, str]) -> str:
+    text = files("creditledger.redemption.queues.slurm").joinpath(name).read_text("utf-8")
+    for place, value in places.items():
         text = text.replace(place, value)
     return text
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from creditledger.errors import MalformedRecordError
+from creditledger.errors import BusyError, MalformedRecordError
 
 MARK: Final = "creditledger"
 """With what the admin comment of a job begins that must be paid for."""
@@ -82,9 +82,13 @@ class SlurmJob:
 def read_jobs(text: str) -> list[SlurmJob]:
     """All jobs in the output of ``squeue --json``; an array's waiting tasks one by one.
 
-    Raises MalformedRecordError."""
+    Raises MalformedRecordError; BusyError where squeue says that it could not find out: then it shows no jobs
+    and exits with 0 all the same."""
     try:
-        return [job for shown in json.loads(text)["jobs"] for job in _jobs_of(shown)]
+        answer = json.loads(text)
+        if answer["errors"]:
+            raise BusyError("squeue cannot tell", found=str(answer["errors"])[:200])
+        return [job for shown in answer["jobs"] for job in _jobs_of(shown)]
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise MalformedRecordError(
             f"squeue's answer is not understood: {type(error).__name__}", found=str(error)[:100]

@@ -4,6 +4,7 @@
 # Written by `creditledger queue install`: install again rather than edit.
 
 directory=@DIRECTORY@
+@SLURM_CONF@
 if [ -n "${SLURM_ARRAY_TASK_ID:-}" ]; then
     job="${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}"
 else
