@@ -30,10 +30,8 @@ def slurm_pool() -> Iterator[SlurmPool]:
         )
         (folder / "prolog").symlink_to(hooks / "prolog_gate.sh")
         (folder / "epilog").symlink_to(hooks / "epilog_doorbell.sh")
-        pool = SlurmPool.found(folder / "pool", cluster)
-        (folder / "cluster").mkdir()
         patch.setenv("SLURM_CONF", str(folder / "cluster" / "slurm.conf"))
-        pool.install()
+        pool = SlurmPool.found(folder / "pool", cluster)
         try:
             cluster.start()
             yield pool
@@ -48,6 +46,7 @@ def pool(slurm_pool: SlurmPool) -> Iterator[SlurmPool]:
     if missing > 0:
         slurm_pool.stage.grant("lab1", str(missing))
     yield slurm_pool
-    slurm_pool.cluster.command("scancel", "--user", "root", check=False)
+    for member in ("root", "nobody"):
+        slurm_pool.cluster.command("scancel", "--user", member, check=False)
     eventually(slurm_pool.cluster.is_idle, what="an idle node")
     slurm_pool.settle_all()

@@ -139,7 +139,9 @@ class SlurmCluster:
     def node(self, state: str) -> None:
         """An administrator sets the node's state."""
         # A node that came back by itself is not resumed: that is an error to Slurm.
-        self.command("scontrol", "update", f"NodeName={_host()}", f"State={state}", "Reason=test", check=False)
+        self.command(
+            "scontrol", "update", f"NodeName={_host()}", f"State={state}", "Reason=test", check=False
+        )
 
     def as_member(self, *words: str, check: bool = True) -> str:
         """What somebody without rights gets to see, errors included."""

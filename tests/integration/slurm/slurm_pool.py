@@ -26,6 +26,7 @@ class SlurmPool:
     stage: Stage
     cluster: SlurmCluster
     turns: list[dict[str, Any]] = field(default_factory=list)
+    spender: str = ""
 
     @property
     def directory(self) -> Path:
@@ -38,14 +39,28 @@ class SlurmPool:
         for lab in ("lab1", "lab2"):
             pool.stage.add(lab, "client")
         shutil.copy(pool.stage / "gpu.key", pool.stage.pool / "keys" / "gpu.key")
-        pool.directory.mkdir()
-        shutil.copy(pool.stage / "lab1.key", pool.directory / "spender.key")
+        made = pool.install()
+        for lab in ("lab1", "lab2"):
+            pool.delegate(lab, made["delegate"])
         return pool
+
+    def delegate(self, lab: str, key: str | None = None, *, cap: str = "1000000credits") -> None:
+        """A lab lets the queue spend; by default the key that it let spend before."""
+        self.spender = key or self.spender
+        until = 4_000_000_000_000 + len(self.turns)  # another time: not the delegation before, said again
+        where = ("--queue", "gpu", "--key", self.stage / f"{lab}.key")
+        ask("delegate", self.stage.pool, self.spender, "--cap", cap, "--until", until, *where)
+
+    def budget(self, lab: str, limit: str) -> None:
+        """A lab's budget for today."""
+        key = self.stage / f"{lab}.key"
+        ask("budget", self.stage.pool, "--limit", limit, "--days", 1, "--key", key)
 
     def install(self, *more: object) -> dict[str, Any]:
         """Write the scripts, and put the one in Lua where the controller looks for it."""
         where = ("--queue", "gpu", "--cluster", CLUSTER, "--directory", self.directory, "--untyped", "h100")
         made = ask("queue", "install", self.stage.pool, "slurm", *where, *more)
+        self.cluster.folder.mkdir(exist_ok=True)
         shutil.copy(self.directory / "job_submit.lua", self.cluster.folder / "job_submit.lua")
         return made
 

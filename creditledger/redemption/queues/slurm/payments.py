@@ -14,11 +14,11 @@ from creditledger.ledger.ledger import Ledger
 from creditledger.records.registration import Role
 from creditledger.records.state import HoldStatus
 from creditledger.records.transfer import Hold, Quote
-from creditledger.redemption.amount import format_amount
 from creditledger.redemption.ledger_access import LedgerAccess
 from creditledger.redemption.queues.slurm.demand import Demand, Unsold
 from creditledger.redemption.queues.slurm.sales import Sales
 from creditledger.redemption.queues.slurm.settings import SlurmSettings
+from creditledger.redemption.queues.slurm.shortfall import shortfall_of
 from creditledger.redemption.quote import make_quote
 from creditledger.redemption.reconciler import Observer, Reconciler
 from creditledger.redemption.voucher import Voucher
@@ -115,7 +115,15 @@ class LedgerPayments:
             holder = account_in(view, name)
             if holder is None:
                 return f"the pool has no account {name}"
-            return self._missing(view, name, holder, quote)
+            return shortfall_of(
+                view,
+                name=name,
+                holder=holder,
+                delegate=self._spender.public_key,
+                queue=self._queue,
+                amount_micro=quote.amount_micro,
+                now=self._clock(),
+            )
 
     def place(self, account: str, quote: Quote, id: bytes) -> Placed:
         """See `Payments.place`."""
@@ -126,7 +134,7 @@ class LedgerPayments:
     def find(self, account: str, id: bytes) -> Placed | None:
         """See `Payments.find`."""
         with self._access.reading() as ledger, ledger.read() as view:
-            digest = reading.id_digest(view, self._signer(view), id)
+            digest = reading.id_digest(view, self._spender.public_key, id)
             record = None if digest is None else reading.hold_body(view, digest)
         return None if digest is None else Placed(digest, record)
 
@@ -161,19 +169,11 @@ class LedgerPayments:
         return self._settings.start_within_ms + self._settings.settle_within_ms
 
     def _wallet(self, ledger: Ledger, account: str) -> Wallet:
-        return Wallet(ledger, key=self._spender)
-
-    def _signer(self, view: StateView) -> bytes:
-        return reading.account_of_key(view, self._spender.public_key)
-
-    def _missing(self, view: StateView, name: str, holder: bytes, quote: Quote) -> str | None:
-        state = reading.account_state(view, holder)
-        if state is None:
-            return f"the pool has no account {name}"
-        spendable = max(0, state.available_micro - state.overdrawn_micro + state.credit_line_micro)
-        if spendable < quote.amount_micro:
-            return f"needs {format_amount(quote.amount_micro)}, {name} has {format_amount(spendable)}"
-        return None
+        with ledger.read() as view:
+            holder = account_in(view, self._settings.ledger_name(account))
+        if holder is None:
+            raise UnknownIdError("the pool has no such account", found=ascii(account)[:80])
+        return Wallet(ledger, key=self._spender, account=holder, clock=self._clock)
 
 
 def quote_of(view: StateView, demand: Demand, *, ledger_id: bytes, queue: bytes, now: int) -> Quote | Unsold:

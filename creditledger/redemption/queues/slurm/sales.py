@@ -9,10 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from creditledger.errors import IntegrityError, UnknownIdError
-from creditledger.records import canonical
-from creditledger.records.entry import record_from_values
-from creditledger.records.transfer import Hold, Quote
+from creditledger.errors import UnknownIdError
+from creditledger.records.transfer import Hold, Quote, decode_hold
 from creditledger.redemption.notebook import Notebook
 from creditledger.redemption.queues.slurm.accounting import AccountingRow
 from creditledger.redemption.queues.slurm.demand import Demand
@@ -247,7 +245,7 @@ def _sale(row: Sequence[Any]) -> Sale:
         latest_start_unix_ms=row[10],
         stage=Stage(row[11]),
         digest=row[12] or b"",
-        record=None if row[13] is None else _hold(row[13]),
+        record=None if row[13] is None else decode_hold(row[13]),
         db_index=row[14],
         end_unix_s=row[15],
         elapsed_ms=row[16],
@@ -257,10 +255,3 @@ def _sale(row: Sequence[Any]) -> Sale:
         released_micro=row[20],
         refusal=row[21],
     )
-
-
-def _hold(encoded: bytes) -> Hold:
-    record = record_from_values(canonical.decode(encoded))
-    if not isinstance(record, Hold):
-        raise IntegrityError("book of sales is damaged", expected="a hold", found=type(record).__name__)
-    return record
