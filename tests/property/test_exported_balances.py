@@ -1,4 +1,4 @@
-"""Random commands: the published log, read back and folded by a stranger, gives every balance. Threat I1."""
+"""Random commands: the published log, read back and folded by a stranger, gives every balance. Threat I10."""
 
 import os
 import shutil
