@@ -14,8 +14,9 @@ from creditledger.errors import RefusedError, UnknownIdError
 from creditledger.records.transfer import Hold, decode_hold
 from creditledger.redemption.notebook import Notebook
 from creditledger.redemption.process_identity import ProcessIdentity
+from creditledger.redemption.waiting_jobs import WAITING_SCHEMA, WaitingJob, WaitingJobs
 
-_SCHEMA_VERSION: Final = 1
+_SCHEMA_VERSION: Final = 2
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS started (
     hold BLOB PRIMARY KEY CHECK (length(hold) = 32),
@@ -30,12 +31,13 @@ CREATE TABLE IF NOT EXISTS started (
     ending TEXT,
     captured_micro INTEGER NOT NULL DEFAULT 0,
     released_micro INTEGER NOT NULL DEFAULT 0,
-    refusal TEXT
+    refusal TEXT,
+    is_shadow INTEGER NOT NULL DEFAULT 0
 ) STRICT, WITHOUT ROWID
 """
 _COLUMNS: Final = (
     "hold, record, state, slots, limit_ms, queue_process, supervisor, elapsed_ms, exit_code, ending, "
-    "captured_micro, released_micro, refusal"
+    "captured_micro, released_micro, refusal, is_shadow"
 )
 
 
@@ -87,11 +89,18 @@ class StartedJob:
     released_micro: int
     refusal: str | None
     """Name of the error with which the ledger refused the capture or the release for good."""
+    is_shadow: bool
+    """Whether it costs nothing, whatever it used."""
+
+    @property
+    def used_gpu_ms(self) -> int:
+        """GPU-milliseconds used: wall time, never more than the limit, times the GPUs held."""
+        return min(self.elapsed_ms, self.limit_ms) * self.hold.gpus
 
     @property
     def gpu_ms(self) -> int:
-        """GPU-milliseconds used: wall time, never more than the limit, times the GPUs held."""
-        return min(self.elapsed_ms, self.limit_ms) * self.hold.gpus
+        """GPU-milliseconds to charge."""
+        return 0 if self.is_shadow else self.used_gpu_ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +117,11 @@ class StartedJobs:
     All methods raise StorageError when the disk fails and BusyError when the file stays locked."""
 
     def __init__(self, path: Path) -> None:
-        self._notebook = Notebook(path, what="started set", schema=(_SCHEMA,), version=_SCHEMA_VERSION)
+        self._notebook = Notebook(
+            path, what="started set", schema=(_SCHEMA, WAITING_SCHEMA), version=_SCHEMA_VERSION
+        )
+        self.waiting = WaitingJobs(self._notebook)
+        """Who has not begun yet."""
 
     def close(self) -> None:
         """Let go of the file. The rows stay."""
@@ -137,26 +150,27 @@ class StartedJobs:
         slots: Sequence[int],
         limit_ms: int,
         queue_process: ProcessIdentity,
+        from_list: bool = False,
+        is_shadow: bool = False,
     ) -> Claim | None:
         """Spend the hold here and take slots for it, in one transaction, unless it was spent before.
 
-        The lowest free ones of ``slots`` are taken, as many as the hold has GPUs. None if too few are free:
-        then nothing has changed. Raises RefusedError if the hold has more GPUs than there are slots."""
-        if hold.gpus > len(slots):
-            raise RefusedError(
-                "job asks for more GPUs than this queue has",
-                expected=f"at most {len(slots)}",
-                found=str(hold.gpus),
-            )
+        The lowest free ones of ``slots`` are taken, as many as the hold has GPUs. None if too few are free,
+        or if it waits in the list and is not started ``from_list``: then nothing has changed. ``is_shadow``:
+        its job will cost nothing. Raises RefusedError if the hold has more GPUs than there are slots."""
+        require_fits(hold, slots)
         with self._notebook.write() as write:
             is_new = write.execute("SELECT 1 FROM started WHERE hold = ?", (digest,)).fetchone() is None
             if is_new:
+                waits = write.execute("SELECT 1 FROM waiting WHERE hold = ?", (digest,)).fetchone()
+                if (waits is not None) != from_list:
+                    return None
                 free = sorted(set(slots) - _slots_in_use(write))[: hold.gpus]
                 if len(free) < hold.gpus:
                     return None
                 write.execute(
-                    "INSERT INTO started (hold, record, state, slots, limit_ms, queue_process) "
-                    "VALUES (?, ?, ?, ?, ?, ?)",
+                    "INSERT INTO started (hold, record, state, slots, limit_ms, queue_process, is_shadow) "
+                    "VALUES (?, ?, ?, ?, ?, ?, ?)",
                     (
                         digest,
                         hold.encode(),
@@ -164,9 +178,39 @@ class StartedJobs:
                         json.dumps(free),
                         limit_ms,
                         str(queue_process),
+                        int(is_shadow),
                     ),
                 )
         return Claim(self.require(digest), is_new)
+
+    def adopt(self, job: StartedJob, *, queue_process: ProcessIdentity) -> bool:
+        """Take over a row at INTENT from a queue process that is gone, to launch what it may have launched.
+
+        Whichever supervisor begins first is the only one that does. False if somebody else was first."""
+        with self._notebook.write() as write:
+            changed = write.execute(
+                "UPDATE started SET queue_process = ? WHERE hold = ? AND state = ? AND queue_process = ?",
+                (str(queue_process), job.digest, int(Stage.INTENT), str(job.queue_process)),
+            ).rowcount
+        return changed == 1
+
+    def drop(
+        self, job: WaitingJob, *, queue_process: ProcessIdentity, ending: Ending, refusal: str | None = None
+    ) -> bool:
+        """Take a job off the list that will not start: spent, ended, nothing used. False if it has left.
+
+        ``refusal``: name of the error if the ledger has ended its hold already; else that is still due."""
+        stage = Stage.ENDED if refusal is None else Stage.SETTLED
+        with self._notebook.write() as write:
+            is_claimed = write.execute("SELECT 1 FROM started WHERE hold = ?", (job.digest,)).fetchone()
+            if is_claimed or not _leave_list(write, job.digest):
+                return False
+            write.execute(
+                "INSERT INTO started (hold, record, state, slots, limit_ms, queue_process, ending, refusal) "
+                "VALUES (?, ?, ?, '[]', 0, ?, ?, ?)",
+                (job.digest, job.hold.encode(), int(stage), str(queue_process), str(ending), refusal),
+            )
+        return True
 
     def begin(self, hold: bytes, *, supervisor: ProcessIdentity) -> bool:
         """From INTENT to RUNNING. False if somebody else decided first: then the job must not start."""
@@ -212,12 +256,28 @@ class StartedJobs:
                 f"UPDATE started SET state = ?{names} WHERE hold = ? AND state = ?",
                 (int(new), *changes.values(), hold, int(old)),
             ).rowcount
+            if changed == 1 and old == Stage.INTENT:
+                _leave_list(write, hold)
         return changed == 1
 
     def _select(self, where: str, *values: bytes | int) -> list[StartedJob]:
         return [
             _row(row) for row in self._notebook.select(f"SELECT {_COLUMNS} FROM started {where}", *values)
         ]
+
+
+def require_fits(hold: Hold, slots: Sequence[int]) -> None:
+    """Raises RefusedError if the hold has more GPUs than there are slots."""
+    if hold.gpus > len(slots):
+        raise RefusedError(
+            "job asks for more GPUs than this queue has",
+            expected=f"at most {len(slots)}",
+            found=str(hold.gpus),
+        )
+
+
+def _leave_list(connection: sqlite3.Connection, hold: bytes) -> bool:
+    return connection.execute("DELETE FROM waiting WHERE hold = ?", (hold,)).rowcount == 1
 
 
 def _slots_in_use(connection: sqlite3.Connection) -> set[int]:
@@ -240,4 +300,5 @@ def _row(row: Sequence[Any]) -> StartedJob:
         captured_micro=row[10],
         released_micro=row[11],
         refusal=row[12],
+        is_shadow=bool(row[13]),
     )

@@ -2,17 +2,13 @@
 
 import os
 import signal
-import subprocess
-import sys
-import textwrap
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-import creditledger
 from creditledger.errors import (
     BusyError,
     HoldClosedError,
@@ -24,19 +20,23 @@ from creditledger.errors import (
     UnknownIdError,
 )
 from creditledger.ledger.ledger import Ledger
-from creditledger.records.state import HoldStatus
 from creditledger.records.transfer import Capture, Release
 from creditledger.redemption.process_identity import ProcessIdentity
-from creditledger.redemption.queues.containment import HOLD_VARIABLE
 from creditledger.redemption.queues.job_outcome import JobOutcome
 from creditledger.redemption.queues.local import LocalQueue
-from creditledger.redemption.queues.watch import Timing
-from creditledger.redemption.reconciler import Observer, Step
+from creditledger.redemption.reconciler import Step
 from creditledger.redemption.started_jobs import Ending, Stage
 from creditledger.redemption.voucher import Voucher
+from queue_parties import (
+    QUICK,
+    endings,
+    open_queue,
+    processes_of,
+    require_ended_once,
+    run_until_killed,
+    wait_for,
+)
 from unit.redemption.redeeming_pool import OTHER_QUEUE, QUEUE, RedeemingPool
-
-QUICK = Timing(poll_ms=10, heartbeat_ms=50, grace_ms=400, margin_ms=1_000)
 
 
 @pytest.fixture(scope="module")
@@ -48,70 +48,6 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> RedeemingPool:
 def queue(pool: RedeemingPool, tmp_path: Path) -> Iterator[LocalQueue]:
     with open_queue(pool, tmp_path / "queue") as opened:
         yield opened
-
-
-def open_queue(
-    pool: RedeemingPool,
-    directory: Path,
-    *,
-    slots: int = 4,
-    hardware: str | None = None,
-    observe: Observer = lambda step, hold: None,
-    monotonic_ms: Callable[[], int] = lambda: time.monotonic_ns() // 1_000_000,
-) -> LocalQueue:
-    return LocalQueue(
-        directory,
-        ledger=pool.path,
-        key=QUEUE,
-        policy=pool.path / "policy",
-        slots=slots,
-        hardware=hardware,
-        clock=pool.clock,
-        timing=QUICK,
-        observe=observe,
-        monotonic_ms=monotonic_ms,
-    )
-
-
-def endings(pool: RedeemingPool, hold: bytes) -> tuple[list[Capture], list[Release]]:
-    """What the log says of one hold."""
-    captures = [record for record in pool.records(Capture) if record.hold == hold]
-    releases = [record for record in pool.records(Release) if record.hold == hold]
-    return captures, releases
-
-
-def require_ended_once(pool: RedeemingPool, outcome: JobOutcome, *, amount: int) -> None:
-    """The hold ended exactly once, and the ledger says what the outcome says."""
-    state = pool.hold_state(outcome.hold)
-    captures, releases = endings(pool, outcome.hold)
-    assert outcome.settled
-    assert outcome.problem is None
-    assert state.status == HoldStatus.RELEASED
-    assert len(releases) == 1
-    assert [capture.amount_micro for capture in captures] == [outcome.captured_micro][: len(captures)]
-    assert len(captures) == (outcome.captured_micro > 0)
-    assert state.captured_micro == outcome.captured_micro
-    assert outcome.captured_micro + outcome.released_micro == amount
-
-
-def wait_for(condition: Callable[[], bool], *, seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "nothing happened in time"
-        time.sleep(0.01)
-
-
-def processes_of(hold: bytes) -> list[int]:
-    mark = f"{HOLD_VARIABLE}={hold.hex()}".encode()
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdecimal():
-            try:
-                if mark in (entry / "environ").read_bytes():
-                    found.append(int(entry.name))
-            except OSError:
-                continue
-    return found
 
 
 def test_a_job_runs_on_its_slots_and_is_charged_for_what_it_used(
@@ -358,51 +294,6 @@ def test_a_hold_that_expired_before_its_capture_is_released_with_the_reason(
     (recovered,) = queue.recover()
     assert (recovered.captured_micro, recovered.refusal) == (0, "HoldExpiredError")
     require_ended_once(pool, recovered, amount=1_000_000)
-
-
-CHILD = """
-    import os, signal, sys, time
-    from pathlib import Path
-    from creditledger.redemption.queues.local import LocalQueue
-    from creditledger.redemption.queues.watch import Timing
-
-    pool, directory, key, voucher, mark, fatal, duration = sys.argv[1:]
-
-    def observe(step, hold):
-        if step == fatal:
-            while fatal == "launched" and not Path(mark).exists():
-                time.sleep(0.01)
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    timing = Timing(poll_ms=10, heartbeat_ms=50, grace_ms=400, margin_ms=1_000)
-    queue = LocalQueue(directory, ledger=pool, key=key, policy=pool + "/policy", slots=4, timing=timing,
-                       observe=observe)
-    queue.run(voucher, ["sh", "-c", f"echo ran >> {mark}; sleep {duration}"])
-"""
-
-
-def run_until_killed(
-    pool: RedeemingPool, tmp_path: Path, voucher: bytes, *, fatal: Step, job_seconds: float
-) -> Path:
-    """A queue in a process of its own that is killed at ``fatal``; the file its job leaves a mark in."""
-    mark, file = tmp_path / "mark", tmp_path / "voucher"
-    file.write_bytes(voucher)
-    child = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            textwrap.dedent(CHILD),
-            *map(str, (pool.path, tmp_path / "queue", pool.path.parent / "queue.key", file, mark)),
-            str(fatal),
-            str(job_seconds),
-        ],
-        env={**os.environ, "PYTHONPATH": str(Path(creditledger.__file__).parent.parent)},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert child.returncode == -signal.SIGKILL, child.stderr
-    return mark
 
 
 @pytest.fixture(scope="module")

@@ -17,6 +17,7 @@ class JobOutcome:
     """Minus the signal's number for a job that a signal ended; None where nobody saw the end."""
     ending: Ending
     gpu_ms: int
+    """Used, also where nothing is charged for it."""
     captured_micro: int
     released_micro: int
     settled: bool
@@ -37,7 +38,7 @@ def outcome_of(job: StartedJob, *, output: Path, problem: str | None = None) -> 
         hold=job.digest,
         exit_code=job.exit_code,
         ending=job.ending,
-        gpu_ms=job.gpu_ms,
+        gpu_ms=job.used_gpu_ms,
         captured_micro=job.captured_micro,
         released_micro=job.released_micro,
         settled=job.stage == Stage.SETTLED,

@@ -1,6 +1,6 @@
 """A queue on this machine: real processes, GPU slots, and one durable record of what was started.
 
-Source: specs/redemption.md §5 and §6."""
+Source: specs/redemption.md §5, §6 and §9."""
 
 import os
 import time
@@ -9,7 +9,7 @@ from contextlib import suppress
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Self
 
 from creditledger.credits.reading import hold_state
 from creditledger.errors import (
@@ -28,13 +28,13 @@ from creditledger.ledger.ledger import Ledger
 from creditledger.records.state import HoldStatus
 from creditledger.redemption.ledger_access import LedgerAccess
 from creditledger.redemption.process_identity import ProcessIdentity
-from creditledger.redemption.queues.containment import HOLD_VARIABLE
 from creditledger.redemption.queues.job_outcome import JobOutcome, outcome_of
-from creditledger.redemption.queues.launcher import launch
-from creditledger.redemption.queues.supervisor import Task
+from creditledger.redemption.queues.launcher import STARTED_SET, Launcher
+from creditledger.redemption.queues.runner import QueueRunner, Turn
+from creditledger.redemption.queues.turn_order import in_turn
 from creditledger.redemption.queues.watch import USUAL_TIMING, JobWatch, Timing
 from creditledger.redemption.reconciler import Observer, Reconciler, Step
-from creditledger.redemption.started_jobs import Stage, StartedJob, StartedJobs
+from creditledger.redemption.started_jobs import Ending, Stage, StartedJob, StartedJobs, require_fits
 from creditledger.redemption.voucher import (
     VerifiedVoucher,
     Voucher,
@@ -42,15 +42,17 @@ from creditledger.redemption.voucher import (
     require_names_queue,
     require_open,
 )
+from creditledger.redemption.waiting_jobs import WaitingJob
 from creditledger.transparency.bls import BlsBackend
 from creditledger.transparency.keys import Ed25519Signer
 from creditledger.transparency.trust_policy import TrustPolicy
 
-SLOTS_VARIABLE: Final = "CUDA_VISIBLE_DEVICES"
-
 
 class LocalQueue:
-    """Runs jobs against vouchers. Several processes may share one directory; each voucher starts one job."""
+    """Runs jobs against vouchers. Several processes may share one directory; each voucher starts one job.
+
+    `run` starts one job now and sees it to its end; `submit` puts one on the waiting list, which the process
+    that calls `turn` over and over works through."""
 
     def __init__(
         self,
@@ -68,13 +70,14 @@ class LocalQueue:
         observe: Observer = lambda step, hold: None,
         backend: BlsBackend | None = None,
         cosigners: Sequence[Cosigner] = (),
+        is_shadow: bool = False,
     ) -> None:
         """Open the queue in ``directory``, made if need be, and `recover`.
 
         ``slots``: the GPU numbers that jobs may be given, or how many from 0 on. ``hardware``: the class
         they are of; a voucher of another is refused (None: any class). ``clock``: Unix milliseconds, for
-        expiry only; ``monotonic_ms``: for waiting. ``cosigners``: see `Ledger.open`. Raises
-        MalformedRecordError, KeyFormatError, RoleError, StorageError."""
+        expiry only; ``monotonic_ms``: for waiting. ``cosigners``: see `Ledger.open`. ``is_shadow``: jobs that
+        `turn` starts cost nothing. Raises MalformedRecordError, KeyFormatError, RoleError, StorageError."""
         self._directory = Path(directory).absolute()
         self._policy = policy if isinstance(policy, TrustPolicy) else TrustPolicy.load(Path(policy))
         ledger_id = ledger_of(self._policy)
@@ -95,6 +98,7 @@ class LocalQueue:
         self._account = self._access.account_of(self._key.public_key)
         self._jobs = _open_directory(self._directory)
         self._watch = JobWatch(self._jobs, timing=timing, monotonic_ms=monotonic_ms, sleep=sleep)
+        self._launcher = Launcher(self._directory, timing=timing)
         self.reconciler = Reconciler(
             self._jobs,
             access=self._access,
@@ -102,6 +106,19 @@ class LocalQueue:
             ledger_id=ledger_id,
             observe=observe,
             account=self._account,
+        )
+        self._runner = QueueRunner(
+            self._jobs,
+            watch=self._watch,
+            launcher=self._launcher,
+            reconciler=self.reconciler,
+            access=self._access,
+            slots=self._slots,
+            timing=timing,
+            clock=clock,
+            monotonic_ms=monotonic_ms,
+            observe=observe,
+            is_shadow=is_shadow,
         )
         self.recover()
 
@@ -133,11 +150,7 @@ class LocalQueue:
         ``CREDITLEDGER_HOLD`` are set in it. ``wait_ms``: how long to wait for free GPUs, then BusyError.
         Raises what `Voucher.verify` does; RefusedError for another hardware class or more GPUs than there
         are; HoldClosedError if the ledger knows that the hold has ended. Source: specs/redemption.md §5."""
-        if not command:
-            raise MalformedRecordError("no command to run", expected="a program and its arguments")
-        given = voucher if isinstance(voucher, Voucher) else Voucher.load(voucher)
-        verified = given.prove(self._policy, backend=self._backend)
-        require_names_queue(verified, self._account)
+        verified = self._verified(voucher, command)
         if self._jobs.get(verified.digest) is None:
             self._require_startable(verified)
             self._observe(Step.VERIFIED, verified.digest)
@@ -145,6 +158,38 @@ class LocalQueue:
             if job is not None:
                 self._run_claimed(job, command, cwd=cwd, env=env)
         return self.wait(verified.digest)
+
+    def submit(
+        self,
+        voucher: Voucher | bytes | str | PathLike[str],
+        command: Sequence[str],
+        *,
+        cwd: str | PathLike[str] | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> bytes:
+        """Put ``command`` on the waiting list, durably, and return at once; the hold's digest, for `outcome`.
+
+        A voucher that was presented before, here or to `run`, changes nothing. Raises as `run` does.
+        Source: specs/redemption.md §9."""
+        verified = self._verified(voucher, command)
+        if self._jobs.get(verified.digest) is None:
+            self._require_startable(verified)
+            self._limit_ms(verified)
+            require_fits(verified.hold, self._slots)
+            self._jobs.waiting.add(
+                verified.digest, verified.hold, command=command, cwd=_folder(cwd), env=_environment(env)
+            )
+        return verified.digest
+
+    def turn(self) -> Turn:
+        """Launch whoever's turn it is, settle what has ended, expire what is due; see `QueueRunner.turn`.
+
+        One process at a time should call this. Source: specs/redemption.md §9."""
+        return self._runner.turn()
+
+    def waiting(self) -> list[WaitingJob]:
+        """Whoever is on the list and has not begun, in turn."""
+        return in_turn(self._jobs.waiting.all())
 
     def wait(self, hold: bytes) -> JobOutcome:
         """Await the end of a job started here, settle it as far as the ledger can be reached, and tell.
@@ -154,8 +199,14 @@ class LocalQueue:
         return self._settle(hold)
 
     def cancel(self, hold: bytes) -> None:
-        """Ask a job to end; what it used until then is charged. Raises UnknownIdError."""
-        self._watch.cancel(hold)
+        """Ask a job to end; what it used until then is charged. One that waits never starts.
+
+        Raises UnknownIdError."""
+        waiting = self._jobs.waiting.get(hold)
+        if waiting is None or not self._jobs.drop(
+            waiting, queue_process=self._identity, ending=Ending.CANCELLED
+        ):
+            self._watch.cancel(hold)
 
     def recover(self) -> list[JobOutcome]:
         """Find out what became of every hold not settled, and settle those that have ended.
@@ -172,7 +223,17 @@ class LocalQueue:
 
     def outcome(self, hold: bytes) -> JobOutcome:
         """What became of a hold. Raises UnknownIdError, and BusyError while its job runs."""
-        return outcome_of(self._jobs.require(hold), output=self._output(hold))
+        return outcome_of(self._jobs.require(hold), output=self._launcher.output(hold))
+
+    def _verified(
+        self, voucher: Voucher | bytes | str | PathLike[str], command: Sequence[str]
+    ) -> VerifiedVoucher:
+        if not command:
+            raise MalformedRecordError("no command to run", expected="a program and its arguments")
+        given = voucher if isinstance(voucher, Voucher) else Voucher.load(voucher)
+        verified = given.prove(self._policy, backend=self._backend)
+        require_names_queue(verified, self._account)
+        return verified
 
     def _require_startable(self, voucher: VerifiedVoucher) -> None:
         require_open(voucher, now_unix_ms=self._clock())
@@ -208,10 +269,15 @@ class LocalQueue:
             if claim is not None:
                 return claim.job if claim.is_new else None
             if self._monotonic_ms() >= deadline:
-                raise BusyError(
-                    "not enough GPUs are free", expected=str(voucher.hold.gpus), found="fewer, all in use"
-                )
+                raise self._busy(voucher)
             self._watch.pause()
+
+    def _busy(self, voucher: VerifiedVoucher) -> BusyError:
+        if self._jobs.waiting.get(voucher.digest) is not None:
+            return BusyError("the voucher's job is on the waiting list", expected="its turn")
+        return BusyError(
+            "not enough GPUs are free", expected=str(voucher.hold.gpus), found="fewer, all in use"
+        )
 
     def _limit_ms(self, voucher: VerifiedVoucher) -> int:
         """How long the job may run: what was paid for, and no longer than a capture can still be made."""
@@ -234,7 +300,7 @@ class LocalQueue:
     ) -> None:
         self._observe(Step.CLAIMED, job.digest)
         try:
-            supervisor = launch(self._task(job, command, cwd=cwd, env=env), directory=self._directory)
+            supervisor = self._launcher.launch(job, command, cwd=_folder(cwd), env=_environment(env))
         except BaseException:
             self._jobs.withdraw(job.digest)
             with suppress(CreditLedgerError):
@@ -251,41 +317,13 @@ class LocalQueue:
             raise
         self._observe(Step.ENDED, job.digest)
 
-    def _task(
-        self,
-        job: StartedJob,
-        command: Sequence[str],
-        *,
-        cwd: str | PathLike[str] | None,
-        env: Mapping[str, str] | None,
-    ) -> Task:
-        given = {
-            SLOTS_VARIABLE: ",".join(map(str, job.slots)),
-            HOLD_VARIABLE: job.digest.hex(),
-        }
-        return Task(
-            started_set=str(self._directory / "started.sqlite"),
-            hold=job.digest.hex(),
-            command=tuple(command),
-            cwd=os.fspath(cwd) if cwd is not None else os.getcwd(),
-            env={**(os.environ if env is None else env), **given},
-            stdout=str(self._output(job.digest) / "stdout"),
-            stderr=str(self._output(job.digest) / "stderr"),
-            limit_ms=job.limit_ms,
-            grace_ms=self._timing.grace_ms,
-            heartbeat_ms=self._timing.heartbeat_ms,
-        )
-
     def _settle(self, hold: bytes) -> JobOutcome:
         problem = None
         try:
             self.reconciler.push(hold)
         except CreditLedgerError as error:
             problem = f"{type(error).__name__}: {error}"
-        return outcome_of(self._jobs.require(hold), output=self._output(hold), problem=problem)
-
-    def _output(self, hold: bytes) -> Path:
-        return self._directory / "jobs" / hold.hex()
+        return outcome_of(self._jobs.require(hold), output=self._launcher.output(hold), problem=problem)
 
 
 def _open_directory(directory: Path) -> StartedJobs:
@@ -296,7 +334,15 @@ def _open_directory(directory: Path) -> StartedJobs:
         raise StorageError(
             f"queue directory cannot be used: {error.strerror}", found=str(directory)[-100:]
         ) from error
-    return StartedJobs(directory / "started.sqlite")
+    return StartedJobs(directory / STARTED_SET)
+
+
+def _folder(cwd: str | PathLike[str] | None) -> str:
+    return os.path.abspath(os.getcwd() if cwd is None else cwd)
+
+
+def _environment(env: Mapping[str, str] | None) -> Mapping[str, str]:
+    return dict(os.environ) if env is None else env
 
 
 def _slot_numbers(slots: int | Sequence[int]) -> tuple[int, ...]:

@@ -63,14 +63,16 @@ class JobWatch:
                 self._jobs.withdraw(hold)
             if job.stage == Stage.RUNNING:
                 since = self._monotonic_ms() if since is None else since
-                self._end_overdue(job, waited_ms=self._monotonic_ms() - since)
+                self.end_overdue(job, waited_ms=self._monotonic_ms() - since)
             self.recover(job)
             self.pause()
 
     def recover(self, job: StartedJob) -> None:
         """End the row if whoever was to end it is gone. Source: specs/redemption.md §6."""
         if job.stage == Stage.INTENT and not job.queue_process.is_alive():
-            self._jobs.withdraw(job.digest)
+            # One from the list begins all the same: whoever runs the list launches it again.
+            if self._jobs.waiting.get(job.digest) is None:
+                self._jobs.withdraw(job.digest)
         elif job.stage == Stage.RUNNING and job.supervisor is not None and not job.supervisor.is_alive():
             end_marked(job.digest, pause=self.pause)
             # Read again: the last heartbeat may be younger than the row we were given.
@@ -86,8 +88,10 @@ class JobWatch:
         """Wait for one poll."""
         self._sleep(self._timing.poll_ms / 1000)
 
-    def _end_overdue(self, job: StartedJob, *, waited_ms: int) -> None:
-        # A job may have stopped its supervisor: then nobody else is left to end it in time.
+    def end_overdue(self, job: StartedJob, *, waited_ms: int) -> None:
+        """End a running job that was seen running for too long.
+
+        A job may have stopped its supervisor: then nobody else is left to end it in time."""
         if waited_ms > job.limit_ms + self._timing.grace_ms + _OVERDUE_MS:
             _signal_supervisor(job, signal.SIGKILL)
             end_marked(job.digest, pause=self.pause)
