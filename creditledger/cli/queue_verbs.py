@@ -1,4 +1,4 @@
-"""`queue`: queues that run for long, each kind with options of its own. Source: specs/cli.md §22."""
+"""`queue`: queues that run for long, each kind with options of its own. Source: specs/cli.md §21 and §22."""
 
 import importlib
 from pathlib import Path
@@ -8,8 +8,8 @@ import click
 
 from creditledger.cli.options import ledger_argument
 
-KINDS: Final = {"slurm": "slurm_queue"}
-"""Each kind of queue and the module of this package that has its verbs, ``install`` and ``run``."""
+KINDS: Final = {"local": "local_queue", "slurm": "slurm_queue"}
+"""Each kind of queue and the module of this package that has its verbs, called as here."""
 
 
 class Kinds(click.Group):
@@ -24,7 +24,8 @@ class Kinds(click.Group):
         module = KINDS.get(cmd_name)
         if module is None or ctx.info_name is None:
             return None
-        command: click.Command = getattr(importlib.import_module(f"creditledger.cli.{module}"), ctx.info_name)
+        found = importlib.import_module(f"creditledger.cli.{module}")
+        command: click.Command | None = getattr(found, ctx.info_name, None)
         return command
 
 
@@ -46,4 +47,12 @@ def install(ctx: click.Context, ledger: Path) -> None:
 @click.pass_context
 def run(ctx: click.Context, ledger: Path) -> None:
     """Run an installed queue until interrupted."""
+    ctx.obj = ledger
+
+
+@queue.group("submit", cls=Kinds)
+@ledger_argument
+@click.pass_context
+def submit(ctx: click.Context, ledger: Path) -> None:
+    """Put a job on an installed queue's waiting list and return at once."""
     ctx.obj = ledger

@@ -29,7 +29,10 @@ KEY_FILES_MAX = 256
 @click.option("--voucher", "voucher_path", required=True, type=INPUT_FILE)
 @click.option("--key", "key_path", type=INPUT_FILE, callback=key_file, help="Default: in LEDGER/keys.")
 @click.option(
-    "--gpus", "slots", type=click.IntRange(1, 4_096), help="GPUs of the queue. Default: as paid for."
+    "--gpus",
+    "slots",
+    type=click.IntRange(1, 4_096),
+    help="GPUs of the queue. Default: as installed, else as paid for.",
 )
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 @json_option
@@ -49,6 +52,7 @@ def run(
     from creditledger.ledger.directory import LedgerDirectory
     from creditledger.redemption.ledger_access import LedgerAccess
     from creditledger.redemption.queues.local import LocalQueue
+    from creditledger.redemption.queues.local_settings import LocalSettings
     from creditledger.transparency.trust_policy import TrustPolicy
 
     if queue == "slurm":
@@ -57,19 +61,21 @@ def run(
         raise click.UsageError(f"no such command: {command[0]}")
     directory = LedgerDirectory(ledger)
     policy = TrustPolicy.load(directory.policy)
-    encoded, hold = _voucher(voucher_path)
+    encoded, hold = unverified_voucher(voucher_path)
     access = LedgerAccess(ledger)
-    key = _signer(key_path or key_of_queue(directory, hold.queue, access), policy)
+    key = queue_signer(key_path or key_of_queue(directory, hold.queue, access), policy)
     account = access.account_of(key.public_key)
     if account != hold.queue:
         raise RoleError("voucher is for another queue", expected=account.hex(), found=hold.queue.hex())
     folder = directory.path / "queues" / hold.queue.hex()
+    installed = LocalSettings.installed(folder)
     with LocalQueue(
         folder,
         ledger=ledger,
         key=key,
         policy=policy,
-        slots=slots or hold.gpus,
+        slots=slots or (hold.gpus if installed is None else installed.slots),
+        hardware=None if installed is None else installed.hardware,
         cosigners=cosigners_for(ledger),
     ) as opened:
         outcome = opened.run(encoded, command)
@@ -77,10 +83,10 @@ def run(
         raise BusyError(f"the job ran, but the ledger could not be told: {outcome.problem}")
     with writing(ledger) as settled:
         complete(settled)
-    emit(_answer(outcome), as_json=as_json)
+    emit(answer_of(outcome), as_json=as_json)
 
 
-def _voucher(path: Path) -> "tuple[bytes, Hold]":
+def unverified_voucher(path: Path) -> "tuple[bytes, Hold]":
     """The voucher's bytes and the hold it speaks of, not verified yet. Raises MalformedBundleError."""
     from creditledger.errors import MalformedRecordError
     from creditledger.records.transfer import decode_hold
@@ -112,13 +118,13 @@ def key_of_queue(directory: "LedgerDirectory", queue: bytes, access: "LedgerAcce
     raise click.UsageError(f"no key of queue {queue.hex()} in {directory.keys}: name it with --key")
 
 
-def _signer(path: Path, policy: "TrustPolicy") -> "Ed25519Signer":
+def queue_signer(path: Path, policy: "TrustPolicy") -> "Ed25519Signer":
     from creditledger.ledger.keyring import KeyRole, load_key
 
     return load_key(path, roles=(KeyRole.QUEUE,), ledger_id=policy.ledger_id).ed25519()
 
 
-def _answer(outcome: "JobOutcome") -> dict[str, Any]:
+def answer_of(outcome: "JobOutcome") -> dict[str, Any]:
     return {
         "hold": outcome.hold,
         "exit_code": outcome.exit_code,

@@ -919,6 +919,80 @@ REFUSED: dict[str, tuple[Arguments, int, str]] = {
         2,
         "UsageError",
     ),
+    # queue
+    "queue install: no slots": (lambda p: ["queue", "install", p.pool, "local"], 2, "UsageError"),
+    "queue install: slots 0": (
+        lambda p: ["queue", "install", p.pool, "local", "--slots", 0],
+        2,
+        "UsageError",
+    ),
+    "queue install: unknown kind": (lambda p: ["queue", "install", p.pool, "global"], 2, "UsageError"),
+    "queue install: no ledger": (
+        lambda p: ["queue", "install", p / "no ledger", "local", "--slots", 1],
+        2,
+        "UsageError",
+    ),
+    "queue install: no queue's key at hand": (
+        lambda p: ["queue", "install", p.pool, "local", "--slots", 1],
+        2,
+        "UsageError",
+    ),
+    "queue install: a client": (
+        lambda p: ["queue", "install", p.pool, "local", "--slots", 1, "--queue", "alice"],
+        6,
+        "RoleError",
+    ),
+    "queue install: a client's key": (
+        lambda p: ["queue", "install", p.pool, "local", "--slots", 1, "--key", p.key("alice")],
+        6,
+        "RoleError",
+    ),
+    "queue install: nobody": (
+        lambda p: ["queue", "install", p.pool, "local", "--slots", 1, "--queue", "nobody"],
+        6,
+        "UnknownIdError",
+    ),
+    "queue install: class without a price": (
+        lambda p: [
+            *("queue", "install", p.pool, "local", "--slots", 1),
+            "--queue",
+            "gpu",
+            "--class",
+            "abacus",
+        ],
+        6,
+        "UnknownIdError",
+    ),
+    "queue run: nothing installed": (
+        lambda p: ["queue", "run", p.pool, "local", "--once"],
+        5,
+        "StorageError",
+    ),
+    "queue run: another queue": (
+        lambda p: ["queue", "run", p.pool, "local", "--once", "--queue", "gpu2"],
+        5,
+        "StorageError",
+    ),
+    "queue submit: no command": (
+        lambda p: ["queue", "submit", p.pool, "local", "--voucher", p / "voucher"],
+        2,
+        "UsageError",
+    ),
+    "queue submit: no such command": (
+        lambda p: ["queue", "submit", p.pool, "local", "--voucher", p / "voucher", "--", "no-such-command"],
+        2,
+        "UsageError",
+    ),
+    "queue submit: voucher truncated": (
+        lambda p: ["queue", "submit", p.pool, "local", "--voucher", p / "truncated voucher", "--", "true"],
+        1,
+        "MalformedBundleError",
+    ),
+    "queue submit: nothing installed": (
+        lambda p: ["queue", "submit", p.pool, "local", "--voucher", p / "voucher", "--", "true"],
+        5,
+        "StorageError",
+    ),
     # validate
     "validate: key missing": (lambda p: ["validate", p.pool, "--key", p / "nowhere"], 2, "UsageError"),
     "validate: a client's key": (lambda p: ["validate", p.pool, "--key", p.key("alice")], 6, "RoleError"),

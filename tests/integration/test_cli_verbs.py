@@ -4,6 +4,7 @@ import json
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -203,6 +204,64 @@ def test_the_queue_key_is_found_in_the_ledger_directory(stage: Stage) -> None:
     (stage.pool / "keys" / "gpu.key").write_bytes((stage / "gpu.key").read_bytes())
     ran = cli("run", stage.pool, "--queue", "local", "--voucher", stage / "found.voucher", "--json", "true")
     assert ran.answer["exit_code"] == 0
+
+
+def _until_settled(run: list[object]) -> list[dict[str, Any]]:
+    """Turn after turn until one settles something."""
+    turns: list[dict[str, Any]] = []
+    while not (turns and turns[-1]["settled"]):
+        assert len(turns) < 100
+        turns.append(ask(*run))
+    return turns
+
+
+def test_a_local_queue_is_installed_handed_jobs_and_run(tmp_path: Path) -> None:
+    """Install, submit, one turn after another; then the same voucher, and a shadow's job."""
+    stage = Stage(tmp_path)
+    key = ["--key", stage / "gpu.key"]
+    made = ask("queue", "install", stage.pool, "local", "--slots", 2, "--class", "cpu", *key)
+    assert (made["slots"], made["class"]) == (2, "cpu")
+    stage.hold("first", seconds=60)
+    job = ["queue", "submit", stage.pool, "local", "--voucher", stage / "first", *key, "--json", "--"]
+    waiting = cli(*job, "sh", "-c", "sleep 0.2; exit 3").answer
+    assert (waiting["status"], waiting["before"], waiting["outcome"]) == ("waiting", 0, None)
+    run = ["queue", "run", stage.pool, "local", "--once", *key]
+    turns = _until_settled(run)
+    assert turns[0]["started"] == [waiting["hold"]]
+    (settled,) = turns[-1]["settled"]
+    assert (settled["exit_code"], settled["settled"]) == (3, True)
+    assert settled["captured_micro"] > 0
+    again = cli(*job, "true").answer
+    assert (again["status"], again["outcome"]) == ("ended", settled)
+    stage.hold("second", seconds=60)
+    other = ["queue", "submit", stage.pool, "local", "--voucher", stage / "second", *key, "--json", "--"]
+    assert cli(*other, "sleep", "0.2").answer["status"] == "waiting"
+    turns = _until_settled([*run, "--shadow"])
+    (settled,) = turns[-1]["settled"]
+    assert settled["gpu_ms"] >= 200
+    assert (settled["captured_micro"], settled["released_micro"]) == (0, 600_000)
+    shapes = _section("§21")
+    for name in {*made, *waiting, *turns[0]}:
+        assert name in shapes
+
+
+def test_one_process_at_a_time_runs_a_local_queue(stage: Stage) -> None:
+    from creditledger.ledger.directory import WriterLock
+
+    made = ask("queue", "install", stage.pool, "local", "--slots", 1, "--key", stage / "gpu.key")
+    run = ["queue", "run", stage.pool, "local", "--once", "--key", stage / "gpu.key"]
+    lock = WriterLock(Path(made["directory"]) / "runner.lock")
+    try:
+        assert cli(*run).code == 3
+    finally:
+        lock.close()
+    assert cli(*run).code == 0
+    other = ["queue", "install", stage.pool, "local", "--slots", 1, "--queue", "gpu2"]
+    stage.add("gpu2", "queue")
+    ask(*other)
+    assert cli(*run).code == 2
+    assert cli(*run, "--queue", "gpu").code == 0
+    assert cli(*run, "--queue", "gpu2").code == 6
 
 
 def test_an_order_is_logged_held_and_its_secret_is_private(stage: Stage) -> None:

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
@@ -120,7 +121,7 @@ class LocalQueue:
             observe=observe,
             is_shadow=is_shadow,
         )
-        self.recover()
+        self._recovered = tuple(outcome for outcome in self.recover() if outcome.settled)
 
     def close(self) -> None:
         """Let go of the files. Jobs that run go on, and a later `recover` finds them."""
@@ -184,8 +185,11 @@ class LocalQueue:
     def turn(self) -> Turn:
         """Launch whoever's turn it is, settle what has ended, expire what is due; see `QueueRunner.turn`.
 
-        One process at a time should call this. Source: specs/redemption.md §9."""
-        return self._runner.turn()
+        The first turn also tells what opening the queue has settled. One process at a time should call
+        this. Source: specs/redemption.md §9."""
+        turn, settled = self._runner.turn(), self._recovered
+        self._recovered = ()
+        return replace(turn, settled=(*settled, *turn.settled))
 
     def waiting(self) -> list[WaitingJob]:
         """Whoever is on the list and has not begun, in turn."""
