@@ -57,7 +57,7 @@ class QueueRunner:
         *,
         watch: JobWatch,
         launcher: Launcher,
-        reconciler: Reconciler,
+        reconciler: Reconciler[StartedJob],
         access: LedgerAccess,
         slots: Sequence[int],
         timing: Timing,

@@ -233,8 +233,6 @@ def test_members_cannot_let_an_unpaid_job_go_or_change_a_paid_one(pool: SlurmPoo
         assert "error" in member("scontrol", "update", f"JobId={paid}", change, check=False).lower(), change
     shown = pool.cluster.job(paid)
     assert (shown["TimeLimit"], shown["Account"], shown["NumNodes"]) == ("00:02:00", "lab1", "1")
-            change
-        )
     member("scontrol", "hold", paid)
     assert pool.turn()["released"] == []
     assert pool.cluster.job(paid)["Priority"] == "0"
