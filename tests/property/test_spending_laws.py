@@ -109,7 +109,7 @@ class Model:
             pool.now += pick * DAY_MS // 4
         elif what == "cap":
             self.cap = size * 25
-            until = pool.now + (1_000 + step) * DAY_MS
+            until = pool.now + (2_000 + step) * DAY_MS
             key = MACHINE.public_key
             pool.submit(papers.delegation(pool.client, key, queue, cap_micro=self.cap, until_unix_ms=until))
         elif holds := [one for one in self.all if one.hold is not None]:

@@ -14,6 +14,7 @@ from creditledger.errors import (
     CreditLedgerError,
     MalformedBundleError,
     SignatureError,
+    UnknownIdError,
     VerificationError,
 )
 from creditledger.ledger.prove import prover
@@ -132,3 +133,14 @@ def test_a_delegates_voucher_with_anything_else_in_it_is_none(
 ) -> None:
     with pytest.raises(error):
         verify(change())
+
+
+def test_a_wallet_spends_for_a_known_account_only(tmp_path: Path) -> None:
+    pool = ShownPool(tmp_path / "ledger", rule_set=4, vesting_ms=0)
+    with pytest.raises(UnknownIdError):
+        Wallet(pool.ledger, key=MACHINE, account="nobody")
+    with pytest.raises(UnknownIdError):
+        Wallet(pool.ledger, key=MACHINE, account=bytes(32))
+    wallet = Wallet(pool.ledger, key=MACHINE, account=pool.client.public_key)
+    assert wallet.balance().account == wallet.holder == pool.client.public_key
+    pool.ledger.close()
