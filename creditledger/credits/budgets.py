@@ -5,7 +5,7 @@ from typing import Final
 
 from creditledger.credits.account import account_of, spendable_micro
 from creditledger.credits.spending import WHOLE_ACCOUNT, day_of, spent_micro
-from creditledger.credits.state import State, StateView
+from creditledger.credits.state import State, StateView, decode_row
 from creditledger.errors import LimitError
 from creditledger.quantities import AMOUNT_MAX, AccountId, Count, MicroCredit
 from creditledger.records.record import Fields
@@ -47,6 +47,11 @@ class BudgetState(Fields):
 def budget_of(state: State, account: bytes, delegate: bytes = WHOLE_ACCOUNT) -> BudgetState | None:
     """The budget of an account, or of one delegate of it, or None."""
     return state.row(BudgetState, _BUDGET + account + delegate)
+
+
+def budgets_of(state: State, account: bytes) -> list[BudgetState]:
+    """All budgets of an account: its own first, then its delegates'."""
+    return [decode_row(BudgetState, row) for _, row in state.view.scan(_BUDGET + account)]
 
 
 def put_budget(state: State, budget: BudgetState) -> None:

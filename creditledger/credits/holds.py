@@ -6,6 +6,7 @@ from typing import Final
 from creditledger.credits.spending import give_back
 from creditledger.credits.state import State
 from creditledger.errors import HoldClosedError, UnknownIdError
+from creditledger.quantities import AMOUNT_MAX
 from creditledger.records.state import HoldState, HoldStatus, hold_key
 from creditledger.records.transfer import Hold, decode_hold
 
@@ -79,3 +80,11 @@ def live_holds_until(state: State, expires_unix_ms: int) -> list[bytes]:
             break
         holds.append(key[10:])
     return holds
+
+
+def live_holds_of(state: State, holder: bytes) -> list[HoldState]:
+    """The holds of an account that have not ended, the first to expire first.
+
+    Reads every live hold of the pool: each is bounded by its expiry, so they are as many as are open now."""
+    found = (state.entry(HoldState, hold_key(digest)) for digest in live_holds_until(state, AMOUNT_MAX))
+    return [hold for hold in found if hold is not None and hold.holder == holder]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
 from creditledger.credits.account import account_of, burn, change
+from creditledger.credits.pool import tip_of
 from creditledger.credits.standing import standing_of
 from creditledger.credits.state import State, decode_row
 from creditledger.quantities import AccountId, MicroCredit, RoundNumber, UnixMillisecond
@@ -110,6 +111,41 @@ def take_from_lot(state: State, job: bytes, layer_start: int, amount_micro: int)
     """Lessen a lot that is not vested by up to ``amount_micro``; by how much it was."""
     lot = state.entry(LotState, lot_key(job, layer_start))
     return 0 if lot is None or lot.vested else _take(state, lot, amount_micro)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaitingLot:
+    """A lot that is not vested, and what must still come: nothing left means the next certified round."""
+
+    lot: LotState
+    rounds_left: int
+    """Certified rounds before the one that may vest it."""
+    from_unix_ms: UnixMillisecond
+    """No round certified earlier vests it."""
+    value_left_micro: MicroCredit
+    """Of the node's later work that must settle first."""
+
+
+def waiting_lots_of(state: State, parameters: Parameters, node: bytes) -> list[WaitingLot]:
+    """The unvested lots of a node, the oldest first, under these parameters.
+
+    Reads every unvested lot of the pool. Source: specs/credits.md §10."""
+    return [
+        _waiting(state, parameters, _lot(state, key), row)
+        for key, row in _unvested(state)
+        if row.node == node
+    ]
+
+
+def _waiting(state: State, parameters: Parameters, lot: LotState, row: UnvestedLot) -> WaitingLot:
+    next_round = tip_of(state).certified_round + 1
+    later = standing_of(state, row.node).settled_micro - row.settled_micro
+    return WaitingLot(
+        lot=lot,
+        rounds_left=max(0, row.settled_round + parameters.vesting_rounds - next_round),
+        from_unix_ms=row.settled_unix_ms + parameters.vesting_ms,
+        value_left_micro=max(0, parameters.vesting_micro - later),
+    )
 
 
 def _take(state: State, lot: LotState, amount_micro: int) -> int:

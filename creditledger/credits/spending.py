@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
-from creditledger.credits.state import State
+from creditledger.credits.state import State, decode_row
 from creditledger.quantities import (
     ZERO_DIGEST,
     AccountId,
@@ -59,6 +59,11 @@ def day_of(time_unix_ms: int) -> int:
 def delegation_of(state: State, account: bytes, delegate: bytes, queue: bytes) -> DelegationState | None:
     """The delegation, revoked or expired ones included, or None."""
     return state.row(DelegationState, _DELEGATION + account + delegate + queue)
+
+
+def delegations_of(state: State, account: bytes) -> list[DelegationState]:
+    """All that an account ever delegated, by delegate and queue, revoked and expired ones included."""
+    return [decode_row(DelegationState, row) for _, row in state.view.scan(_DELEGATION + account)]
 
 
 def put_delegation(state: State, row: DelegationState) -> None:

@@ -54,3 +54,18 @@ def format_amount(micro: int) -> str:
     whole, rest = divmod(require_amount(micro), MICRO_PER_CREDIT)
     decimals = f".{rest:06d}".rstrip("0") if rest else ""
     return f"{whole}{decimals}credits"
+
+
+def format_credits(micro: int) -> str:
+    """``micro`` as credits, without a unit: ``-2.5``. Exact, and of any size."""
+    whole, rest = divmod(abs(micro), MICRO_PER_CREDIT)
+    decimals = f".{rest:06d}".rstrip("0") if rest else ""
+    return f"{'-' if micro < 0 else ''}{whole}{decimals}"
+
+
+def format_gpu_hours(micro: int) -> str:
+    """``micro`` as GPU-hours of the reference class with at most six decimals: ``0.5``.
+
+    Where that is not exact it is rounded toward zero and begins with ``~``, as in ``~0.333333``."""
+    scaled, rest = divmod(abs(micro), CREDITS_PER_GPU_HOUR)
+    return ("~" if rest else "") + format_credits(-scaled if micro < 0 else scaled)

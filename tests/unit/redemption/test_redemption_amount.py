@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from creditledger.errors import AmountError, MalformedRecordError
 from creditledger.quantities import AMOUNT_MAX
-from creditledger.redemption.amount import format_amount, parse_amount
+from creditledger.redemption.amount import format_amount, format_credits, format_gpu_hours, parse_amount
 
 
 @pytest.mark.parametrize(
@@ -81,3 +81,43 @@ def test_amounts_are_shown_as_short_as_exact() -> None:
         "2.5credits",
         "1800000credits",
     ]
+
+
+@pytest.mark.parametrize(
+    ("micro", "text"),
+    [
+        (0, "0"),
+        (1, "0.000001"),
+        (2_500_000, "2.5"),
+        (-2_500_000, "-2.5"),
+        (-1, "-0.000001"),
+        (2**63, "9223372036854.775808"),
+    ],
+)
+def test_credits_are_shown_exactly_below_zero_too(micro: int, text: str) -> None:
+    assert format_credits(micro) == text
+
+
+@pytest.mark.parametrize(
+    ("micro", "text"),
+    [
+        (0, "0"),
+        (3_600_000_000, "1"),
+        (1_800_000_000, "0.5"),
+        (-5_400_000_000, "-1.5"),
+        (3_600, "0.000001"),
+        (3_599, "~0"),
+        (1_200_000_000, "~0.333333"),
+        (-1_200_000_000, "~-0.333333"),
+    ],
+)
+def test_gpu_hours_say_where_they_are_not_exact(micro: int, text: str) -> None:
+    assert format_gpu_hours(micro) == text
+
+
+@given(st.integers(0, 2**63 - 1))
+def test_exact_gpu_hours_are_read_back(micro: int) -> None:
+    text = format_gpu_hours(micro)
+    shown = parse_amount(f"{text.removeprefix('~')}gpu-h")
+    assert 0 <= micro - shown < 3_600
+    assert (shown == micro) == (not text.startswith("~"))
