@@ -1,21 +1,17 @@
-"""An account's statement: every entry that moved its credits, with the exact balance after it.
+"""An account's statement: every entry that moved its credits, why, and the exact balance after it.
 
 Source: specs/redemption.md §8."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
 
-from creditledger.credits.fold import FoldContext, apply_entry
 from creditledger.credits.reading import account_state
-from creditledger.credits.state import MemoryState
 from creditledger.errors import UnknownIdError
 from creditledger.ledger.ledger import Ledger
-from creditledger.records.entry import Entry
 from creditledger.records.kinds import Kind
-from creditledger.records.record import Record
 from creditledger.records.state import AccountState
-from creditledger.records.transfer import CreditLine, Grant, Slash
-from creditledger.transparency.certificate import Committee
+from creditledger.redemption.movements import Movement, movements
+from creditledger.redemption.reason import Reason, names_account, reason_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +30,9 @@ class StatementLine:
     unvested_change: int
     balance: AccountState
     """After the entry."""
+    reason: Reason
+    counterpart_name: str | None
+    """Of `reason`'s counterpart, where it has one."""
 
     @property
     def available_after(self) -> int:
@@ -43,66 +42,38 @@ class StatementLine:
 
 def statement(ledger: Ledger, account: bytes) -> list[StatementLine]:
     """The lines of ``account`` (32-byte id) in log order: all that changed its state, and every grant,
-    credit line and slash on the day it was announced.
+    credit line, slash and clawback on the day it was announced.
 
-    Replays the log on an empty state; signatures are not checked again, since the ledger admitted nothing
-    unsigned. Raises UnknownIdError for an account that was never registered."""
-    lines: list[StatementLine] = []
-    state = MemoryState()
-    before: AccountState | None = None
-    with ledger.snapshot() as snapshot:
-        for index in range(snapshot.log.size):
-            entry = Entry.decode(snapshot.log.entry_bytes(index))
-            context = FoldContext(
-                ledger_id=ledger.id,
-                index=index,
-                log_root=lambda at=index: snapshot.log.root_at(at),  # type: ignore[misc]
-                verifier=_ADMITTED,
-            )
-            apply_entry(state, entry, snapshot.log.bodies(entry.record), context)
-            after = account_state(state, account)
-            if after is not None and (after != before or _announces(entry.record, account)):
-                lines.append(_line(index, entry, ledger.id, before, after))
-            before = after
-    if before is None:
+    Replays the log once. Raises UnknownIdError for an account that was never registered."""
+    lines = list(_lines(ledger, account))
+    if not lines:
         raise UnknownIdError("no such account", found=account.hex())
     return lines
 
 
-class _Admitted:
-    """Takes every signature for good: for entries that a ledger has admitted already."""
-
-    def ed25519(self, public_key: bytes, message: bytes, signature: bytes) -> None:
-        """Never raises."""
-
-    def bls(self, public_key: bytes, message: bytes, signature: bytes) -> None:
-        """Never raises."""
-
-    def certificate(self, committee: Committee, statement: bytes, bitmap: bytes, aggregate: bytes) -> None:
-        """Never raises."""
+def _lines(ledger: Ledger, account: bytes) -> Iterator[StatementLine]:
+    before: AccountState | None = None
+    for movement in movements(ledger):
+        after = account_state(movement.after, account)
+        if after is not None and (after != before or names_account(movement.entry.record, account)):
+            yield _line(movement, before, after)
+        before = after
 
 
-_ADMITTED: Final = _Admitted()
-
-
-def _announces(record: Record, account: bytes) -> bool:
-    if isinstance(record, Grant | CreditLine):
-        return record.account == account
-    return isinstance(record, Slash) and record.node == account
-
-
-def _line(
-    index: int, entry: Entry, ledger_id: bytes, before: AccountState | None, after: AccountState
-) -> StatementLine:
+def _line(movement: Movement, before: AccountState | None, after: AccountState) -> StatementLine:
+    reason = reason_of(movement, after.account)
+    other = None if reason.counterpart is None else account_state(movement.after, reason.counterpart)
     return StatementLine(
-        index=index,
-        time_unix_ms=entry.time_unix_ms,
-        kind=entry.record.KIND,
-        digest=entry.record.digest(ledger_id),
+        index=movement.index,
+        time_unix_ms=movement.entry.time_unix_ms,
+        kind=movement.entry.record.KIND,
+        digest=movement.digest,
         available_change=_available(after) - (_available(before) if before else 0),
         held_change=after.held_micro - (before.held_micro if before else 0),
         unvested_change=after.unvested_micro - (before.unvested_micro if before else 0),
         balance=after,
+        reason=reason,
+        counterpart_name=None if other is None else other.name,
     )
 
 
