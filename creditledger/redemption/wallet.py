@@ -34,7 +34,9 @@ from creditledger.redemption.client_id import new_client_id
 from creditledger.redemption.confirmation import Chains, confirm_receipts
 from creditledger.redemption.ledger_access import LedgerAccess
 from creditledger.redemption.order import Order
+from creditledger.redemption.position import Position, position_of
 from creditledger.redemption.quote import make_quote, require_quote_in_force
+from creditledger.redemption.signed_quote import SignedQuote, verify_quote
 from creditledger.redemption.statement import StatementLine, statement
 from creditledger.transparency.keys import Ed25519Signer
 
@@ -185,27 +187,35 @@ class Wallet:
         )
 
     def hold(
-        self, quote: Quote, id: bytes | None = None, *, start_within_ms: int = START_WITHIN_MS
+        self,
+        quote: Quote | SignedQuote,
+        id: bytes | None = None,
+        *,
+        start_within_ms: int = START_WITHIN_MS,
     ) -> HeldVoucher:
         """Set the quoted credits aside for the quoted queue.
 
         The hold expires ``start_within_ms`` and its own duration after the quote, so that the same ``id`` (16
-        bytes) and quote give the same record: a repeat is a success. Raises ExpiredError for a quote that is
+        bytes) and quote give the same record: a repeat is a success. Raises SignatureError for a signed quote
+        that its queue did not sign with the key in force, ExpiredError for a quote that is
         too old or not of the parameters in force, InsufficientCreditError, LimitError where a delegation or a
         budget is used up, and what else the rules refuse. Source: specs/redemption.md §4."""
+        asked = quote.quote if isinstance(quote, SignedQuote) else quote
         hold = _voucher_hold(
-            quote,
+            asked,
             id=self._new_id() if id is None else id,
             holder=self.holder,
             delegate=self.account,
-            expires_unix_ms=quote.expires_unix_ms + quote.duration_ms + start_within_ms,
+            expires_unix_ms=asked.expires_unix_ms + asked.duration_ms + start_within_ms,
         )
         digest = hold.digest(self.ledger_id)
         with self._access.writing() as ledger:
             with ledger.read() as view:
                 if reading.consumed_index(view, digest) is None:
+                    if isinstance(quote, SignedQuote):
+                        verify_quote(quote, view, self.ledger_id)
                     parameters = reading.parameters_in_force(view)
-                    require_quote_in_force(quote, parameters, self.ledger_id, now_unix_ms=self._clock())
+                    require_quote_in_force(asked, parameters, self.ledger_id, now_unix_ms=self._clock())
             acknowledgement = ledger.append(self._sign(hold))
         return HeldVoucher(
             digest=digest, hold=hold, acknowledgement=acknowledgement, prove=lambda: self.voucher(digest)
@@ -235,6 +245,11 @@ class Wallet:
         if found is None:
             raise UnknownIdError("account is not registered", found=self.holder.hex())
         return found
+
+    def position(self) -> Position:
+        """The holder's credits with what is held, unvested and budgeted of them: see `position_of`."""
+        with self._access.reading() as ledger, ledger.read() as view:
+            return position_of(view, self.holder, now_unix_ms=self._clock())
 
     def statement(self, account: bytes | None = None) -> list[StatementLine]:
         """What moved the credits of ``account``, by default the holder's: see `statement.statement`."""
