@@ -91,6 +91,14 @@ def key_of_account(opened: "Ledger", account: bytes) -> Path:
     """The key file in the ledger's directory that signs for ``account``. Raises UsageError."""
     import click
 
+    found = find_key_of_account(opened, account)
+    if found is None:
+        raise click.UsageError(f"no key of {account.hex()} in {opened.directory.keys}: name it with --key")
+    return found
+
+
+def find_key_of_account(opened: "Ledger", account: bytes) -> Path | None:
+    """The key file in the ledger's directory that signs for ``account``, or None."""
     from creditledger.errors import CreditLedgerError
     from creditledger.ledger.keyring import load_key
 
@@ -101,7 +109,7 @@ def key_of_account(opened: "Ledger", account: bytes) -> Path:
                 return path
         except CreditLedgerError:
             continue
-    raise click.UsageError(f"no key of {account.hex()} in {opened.directory.keys}: name it with --key")
+    return None
 
 
 def account_id(state: "StateView", text: str) -> bytes:

@@ -1,11 +1,20 @@
 """`quote`, `hold`, `capture`, `release`, `transfer`: what credits buy. Source: specs/cli.md §9."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from creditledger.cli.opening import account_id, account_key, new_id, reading, signing_account, writing
+from creditledger.cli.notices import answer_with_notices, notices_after
+from creditledger.cli.opening import (
+    account_id,
+    account_key,
+    find_key_of_account,
+    new_id,
+    reading,
+    signing_account,
+    writing,
+)
 from creditledger.cli.options import (
     INPUT_FILE,
     OUTPUT_FILE,
@@ -14,6 +23,7 @@ from creditledger.cli.options import (
     hex_id,
     id_option,
     json_option,
+    key_file,
     key_option,
     ledger_argument,
     read_input,
@@ -22,6 +32,10 @@ from creditledger.cli.output import emit
 from creditledger.cli.output_file import output_file
 from creditledger.cli.rounds import placed
 from creditledger.errors import BusyError, RoleError, UnknownIdError
+
+if TYPE_CHECKING:
+    from creditledger.ledger.ledger import Ledger
+    from creditledger.transparency.keys import Ed25519Signer
 
 QUOTE_BYTES_MAX = 1_024
 
@@ -33,6 +47,7 @@ QUOTE_BYTES_MAX = 1_024
 @click.option("--gpus", required=True, type=click.IntRange(1, 2**32 - 1))
 @click.option("--seconds", required=True, type=click.IntRange(1, 10**9))
 @click.option("--valid", "valid_seconds", type=click.IntRange(1, 10**9), default=900, show_default=True)
+@click.option("--key", "key_path", type=INPUT_FILE, callback=key_file, help="The queue's: signs the quote.")
 @click.option("-o", "quote_path", required=True, metavar="QUOTE", type=OUTPUT_FILE)
 @json_option
 def quote(
@@ -42,14 +57,18 @@ def quote(
     gpus: int,
     seconds: int,
     valid_seconds: int,
+    key_path: Path | None,
     quote_path: Path,
     as_json: bool,
 ) -> None:
-    """Write what GPU time costs at a queue, under the tariff in force and for --valid seconds."""
+    """Write what GPU time costs at a queue, under the tariff in force and for --valid seconds.
+
+    Signed with the queue's key, --key or one in LEDGER/keys; without it the quote is as good for `hold`."""
     from creditledger.credits import reading as credits
     from creditledger.ledger.clock import system_clock
     from creditledger.records.registration import Role
     from creditledger.redemption.quote import make_quote
+    from creditledger.redemption.signed_quote import sign_quote
 
     with reading(ledger) as opened, output_file(quote_path) as write:
         with opened.read() as state:
@@ -57,8 +76,9 @@ def quote(
             account = credits.account_state(state, found)
             if account is None or account.role != Role.QUEUE:
                 raise RoleError("not a queue's account", expected="queue", found=queue[:80])
+            parameters = credits.parameters_in_force(state)
             made = make_quote(
-                credits.parameters_in_force(state),
+                parameters,
                 opened.id,
                 queue=found,
                 hardware=hardware,
@@ -67,7 +87,8 @@ def quote(
                 now_unix_ms=system_clock(),
                 valid_ms=valid_seconds * 1_000,
             )
-        write(made.encode())
+        signer = _quote_signer(opened, made.queue, key_path)
+        write((made if signer is None else sign_quote(made, signer, opened.id)).encode())
     emit(
         {
             "queue": made.queue,
@@ -77,10 +98,25 @@ def quote(
             "micro_per_gpu_second": made.micro_per_gpu_second,
             "amount_micro": made.amount_micro,
             "expires_unix_ms": made.expires_unix_ms,
+            "sequence": parameters.sequence,
+            "signed": signer is not None,
             "file": quote_path,
         },
         as_json=as_json,
     )
+
+
+def _quote_signer(opened: "Ledger", queue: bytes, key_path: Path | None) -> "Ed25519Signer | None":
+    """The queue's key, if it is given or lies in the ledger's directory.
+
+    Raises RoleError for a key that is given and not the queue's."""
+    path = key_path or find_key_of_account(opened, queue)
+    if path is None:
+        return None
+    signer = account_key(path, ledger_id=opened.id, role="queue").ed25519()
+    if signing_account(opened, signer) != queue:
+        raise RoleError("a quote is signed by its queue", expected=queue.hex(), found=path.name)
+    return signer
 
 
 @click.command()
@@ -101,10 +137,10 @@ def hold(
     as_json: bool,
 ) -> None:
     """Set the quoted credits aside, and write the voucher that the queue takes."""
-    from creditledger.records.transfer import Quote
+    from creditledger.redemption.signed_quote import decode_quote
     from creditledger.redemption.wallet import Wallet
 
-    quoted = Quote.decode(read_input(quote_path, most=QUOTE_BYTES_MAX))
+    quoted = decode_quote(read_input(quote_path, most=QUOTE_BYTES_MAX))
     client_id = given_id or new_id()
     with writing(ledger) as opened, output_file(voucher_path) as write:
         signer = account_key(key_path, ledger_id=opened.id).ed25519()
@@ -129,7 +165,8 @@ def hold(
             "expires_unix_ms": held.hold.expires_unix_ms,
             "file": voucher_path,
         }
-    emit(answer | place, as_json=as_json)
+        notices = notices_after(opened, held.hold.holder, delegate=held.hold.signer)
+    answer_with_notices(answer | place, notices, as_json=as_json)
 
 
 @click.command()

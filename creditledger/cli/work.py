@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from creditledger.cli.notices import answer_with_notices, notices_after
 from creditledger.cli.opening import account_id, account_key, signing_account, writing
 from creditledger.cli.options import (
     INPUT_FILE,
@@ -70,7 +71,9 @@ def order(
         with opened.read() as state:
             index = _index_of(state, job)
         answer = {"job": job, "file": job_path, "max_price_micro": max_price, "index": index}
-        emit(answer | covered(opened, index), as_json=as_json)
+        answer |= covered(opened, index)
+        notices = notices_after(opened, ordered.job.client)
+    answer_with_notices(answer, notices, as_json=as_json)
 
 
 def _model(state: "StateView", text: str) -> bytes:

@@ -13,6 +13,8 @@ import pytest
 
 from cli_pools import Stage, ask, cli, content_of, copy_of, frames
 from creditledger.records.registration import Role
+from creditledger.records.transfer import Quote
+from creditledger.redemption.signed_quote import SignedQuote
 from ledger_pools import grant, registration
 
 Arguments = Callable[["Props"], list[object]]
@@ -98,6 +100,9 @@ def props(tmp_path_factory: pytest.TempPathFactory) -> Props:
     made.write("altered bundle", _altered((stage / "bundle").read_bytes()))
     made.write("truncated voucher", (stage / "voucher").read_bytes()[:-1])
     made.write("truncated quote", (stage / "quote").read_bytes()[:-1])
+    forged = SignedQuote(quote=Quote.decode((stage / "second quote").read_bytes()), signature=bytes(64))
+    made.write("forged quote", forged.encode())
+    made.write("truncated signed quote", forged.encode()[:-1])
     made.write("truncated job", (stage / "job").read_bytes()[:-1])
     made.write("truncated.key", (stage / "alice.key").read_bytes()[:40])
     made.write("huge", bytes(HUGE))
@@ -119,8 +124,6 @@ def props(tmp_path_factory: pytest.TempPathFactory) -> Props:
 
 
 def _is_old(stage: Stage) -> bool:
-    from creditledger.records.transfer import Quote
-
     return Quote.decode((stage / "old quote").read_bytes()).expires_unix_ms < time.time() * 1_000
 
 
@@ -441,6 +444,45 @@ REFUSED: dict[str, tuple[Arguments, int, str]] = {
     "canary: no operator's key": (lambda p: ["canary", "plant", p / "readable"], 6, "RoleError"),
     "canary open: no ledger": (lambda p: ["canary", "open", p / "no ledger"], 2, "UsageError"),
     "statement: unknown": (lambda p: ["statement", p.pool, "nobody"], 6, "UnknownIdError"),
+    "statement: day": (
+        lambda p: ["statement", p.pool, "alice", "--from", "2026-02-30"],
+        2,
+        "MalformedRecordError",
+    ),
+    "statement: backwards": (
+        lambda p: ["statement", p.pool, "alice", "--from", "2026-02-02", "--to", "2026-02-01"],
+        2,
+        "UsageError",
+    ),
+    "statement: format": (lambda p: ["statement", p.pool, "alice", "--format", "xlsx"], 2, "UsageError"),
+    "statement: table into a file": (
+        lambda p: ["statement", p.pool, "alice", "-o", p / "new statement"],
+        2,
+        "UsageError",
+    ),
+    "statement: unwritable": (
+        lambda p: ["statement", p.pool, "alice", "--format", "csv", "-o", p / "plan" / "s"],
+        5,
+        "StorageError",
+    ),
+    "statement: unknown, into a file": (
+        lambda p: ["statement", p.pool, "nobody", "--format", "csv", "-o", p / "new statement"],
+        6,
+        "UnknownIdError",
+    ),
+    # export, leaderboard, prices
+    "export: no format": (lambda p: ["export", p.pool], 2, "UsageError"),
+    "export: format": (lambda p: ["export", p.pool, "--format", "table"], 2, "UsageError"),
+    "export: unwritable": (
+        lambda p: ["export", p.pool, "--format", "jsonl", "-o", p / "plan" / "e"],
+        5,
+        "StorageError",
+    ),
+    "export: no ledger": (lambda p: ["export", p / "no ledger", "--format", "csv"], 2, "UsageError"),
+    "leaderboard: by": (lambda p: ["leaderboard", p.pool, "--by", "luck"], 2, "UsageError"),
+    "leaderboard: no weeks": (lambda p: ["leaderboard", p.pool, "--weeks", 0], 2, "UsageError"),
+    "leaderboard: too many weeks": (lambda p: ["leaderboard", p.pool, "--weeks", 10**9], 2, "UsageError"),
+    "prices: no ledger": (lambda p: ["prices", p / "no ledger"], 2, "UsageError"),
     # order
     "order: model": (lambda p: _order(p, model="gpt"), 6, "UnknownIdError"),
     "order: plan missing": (lambda p: _order(p, plan=p / "nowhere"), 2, "UsageError"),
@@ -668,11 +710,20 @@ REFUSED: dict[str, tuple[Arguments, int, str]] = {
     "quote: no gpus": (lambda p: _quote(p, gpus=0), 2, "UsageError"),
     "quote: negative time": (lambda p: _quote(p, seconds="-1"), 2, "UsageError"),
     "quote: overflow": (lambda p: _quote(p, gpus=2**32 - 1, seconds=10**9), 6, "AmountError"),
+    "quote: another queue's key": (
+        lambda p: [*_quote(p), "--key", p.key("gpu2")],
+        6,
+        "RoleError",
+    ),
+    "quote: a client's key": (lambda p: [*_quote(p), "--key", p.key("alice")], 6, "RoleError"),
+    "quote: key missing": (lambda p: [*_quote(p), "--key", p / "nowhere"], 2, "UsageError"),
     "quote: unwritable": (lambda p: _quote(p, o=p / "plan" / "q"), 5, "StorageError"),
     # hold
     "hold: quote missing": (lambda p: _hold(p, "nowhere"), 2, "UsageError"),
     "hold: quote truncated": (lambda p: _hold(p, "truncated quote"), 2, "MalformedRecordError"),
     "hold: quote oversize": (lambda p: _hold(p, "huge"), 2, "MalformedRecordError"),
+    "hold: quote signed by somebody else": (lambda p: _hold(p, "forged quote"), 1, "SignatureError"),
+    "hold: signed quote truncated": (lambda p: _hold(p, "truncated signed quote"), 2, "MalformedRecordError"),
     "hold: quote expired": (lambda p: _hold(p, "old quote"), 6, "ExpiredError"),
     "hold: beyond credit": (lambda p: _hold(p, "dear quote"), 6, "InsufficientCreditError"),
     "hold: unregistered key": (lambda p: _hold(p, key="loose-client"), 6, "UnknownIdError"),

@@ -402,19 +402,41 @@ def test_json_has_the_names_that_the_spec_froze(stage: Stage) -> None:
             "balance": stage.balance("bob"),
             "statement": ask("statement", stage.pool, "bob"),
             "standing": ask("standing", stage.pool, "n1"),
+            "leaderboard": ask("leaderboard", stage.pool, "--by", "account"),
+            "export": ask("export", stage.pool, "--format", "csv", "-o", stage / "all.csv"),
         },
         "§9": {
             "capture": ask("capture", stage.pool, hold, 5, *queue),
             "release": ask("release", stage.pool, hold, *queue),
             "transfer": ask("transfer", stage.pool, "bob", 1, "--key", stage / "alice.key"),
+            "prices": ask("prices", stage.pool),
+            "quote": _quoted(stage),
+            "hold": _held(stage),
         },
     }
     answers["§6"]["statement"] |= answers["§6"]["statement"]["lines"][0]
+    answers["§6"]["statement"] |= ask(
+        "statement", stage.pool, "bob", "--format", "csv", "-o", stage / "s.csv"
+    )
+    answers["§6"]["balance"] |= stage.balance("alice")["holds"][0] | stage.balance("alice")["gpu_hours"]
+    answers["§6"]["leaderboard"] |= answers["§6"]["leaderboard"]["rows"][0]
+    answers["§9"]["prices"] |= answers["§9"]["prices"]["prices"][0]
     for section, by_verb in answers.items():
         shapes = _shapes(section)
         for verb, answer in by_verb.items():
             named = shapes[verb] | (place if "grant" in by_verb or "capture" in by_verb else set())
             assert set(answer) <= named, (verb, set(answer) - named)
+
+
+def _quoted(stage: Stage) -> dict[str, object]:
+    terms = ["--queue", "gpu", "--class", "cpu", "--gpus", 1, "--seconds", 10]
+    return ask("quote", stage.pool, *terms, "-o", stage / "shape.quote")
+
+
+def _held(stage: Stage) -> dict[str, object]:
+    return ask(
+        *("hold", stage.pool, stage / "shape.quote", "--key", stage / "alice.key", "-o", stage / "shape.v")
+    )
 
 
 def test_standing_shows_nodes_and_validators(stage: Stage) -> None:
