@@ -1,6 +1,6 @@
 """Who did how much verified work: work that was checked as the rules say, and settled.
 
-Source: specs/redemption.md §10."""
+Source: specs/redemption.md §12."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,6 +1,6 @@
 """What is to be told before credits run out: a spendable balance or a budget that is nearly used up.
 
-Source: specs/redemption.md §9."""
+Source: specs/redemption.md §11."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

@@ -1,6 +1,6 @@
 """Where an account stands: what it has, what of it is held or unvested, why and until when.
 
-Source: specs/redemption.md §9."""
+Source: specs/redemption.md §11."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""specs/redemption.md §10: verified work is ranked, metered work stands beside it; who asks is not named."""
+"""specs/redemption.md §12: verified work is ranked, metered work stands beside it; who asks is not named."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""specs/redemption.md §9: where an account stands, why, and until when."""
+"""specs/redemption.md §11: where an account stands, why, and until when."""
 
 import pytest
 
