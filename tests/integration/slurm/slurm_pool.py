@@ -29,6 +29,16 @@ class SlurmPool:
     spender: str = ""
 
     @property
+    def tests(self) -> Path:
+        """The folder of all tests."""
+        return Path(__file__).parents[2]
+
+    @property
+    def tests(self) -> Path:
+        """The folder of all tests."""
+        return Path(__file__).parents[2]
+
+    @property
     def directory(self) -> Path:
         return self.stage.folder / "slurm queue"
 
@@ -98,8 +108,9 @@ class SlurmPool:
         return [sale for sale in self.sales(job) if sale.stage is SaleStage.SETTLED]
 
     def is_done(self, job: int | str) -> bool:
-        """Whether Slurm is through with the job, and nothing of it is open here."""
-        return self.cluster.state(job) == "COMPLETED" and len(self.settled(job)) == len(self.sales(job))
+        """Whether Slurm is through with the job, or has lost it, and nothing of it is open here."""
+        is_over = self.cluster.state(job) in ("COMPLETED", "")
+        return is_over and len(self.settled(job)) == len(self.sales(job))
 
     def mark(self, job: int | str) -> str:
         """Its admin comment, as its member reads it."""

@@ -117,6 +117,7 @@ class SlurmReconciler:
             self._decide(look)
             self._let_go(look)
             self._board.set_all(self._slurm)
+            self._watch(Moment.MARKED, "")
             for sale in self._measuring.measure(look):
                 self._watch(Moment.MEASURED, sale.attempt.job)
         return self._settle()
