@@ -13,15 +13,18 @@ def system_clock() -> int:
     return time.time_ns() // 1_000_000
 
 
-def steady_clock() -> Clock:
-    """A clock that starts at the machine's time and then counts elapsed time, sleep included.
+def steady_clock() -> int:
+    """Unix milliseconds: the machine's time as this process began, and what has elapsed since, sleep included.
 
-    It does not follow when somebody sets the machine's clock: what disagrees with it has jumped."""
-    started_ms, origin_ns = system_clock(), _elapsed_ns()
-    return lambda: started_ms + (_elapsed_ns() - origin_ns) // 1_000_000
+    It does not follow when somebody sets the machine's clock: what disagrees with it has jumped, also between
+    two openings of a ledger by a process that lives on."""
+    return _STARTED_MS + (_elapsed_ns() - _STARTED_NS) // 1_000_000
 
 
 def _elapsed_ns() -> int:
     if hasattr(time, "CLOCK_BOOTTIME"):
         return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
     return time.monotonic_ns()
+
+
+_STARTED_MS, _STARTED_NS = system_clock(), _elapsed_ns()

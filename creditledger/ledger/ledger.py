@@ -186,7 +186,7 @@ class Ledger:
                 witness = witness or ed25519_in(directory.keys / WITNESS_KEY, KeyRole.WITNESS, genesis)
                 ml_dsa = ml_dsa or ml_dsa_in(directory.keys / LOG_KEY, genesis)
             if witness is not None:
-                own_time = witness_clock or (steady_clock() if clock is system_clock else clock)
+                own_time = witness_clock or (steady_clock if clock is system_clock else clock)
                 vkeys = [log_key(genesis.origin, key) for _, key in operators]
                 local = LocalWitness(directory.witness, witness, log_vkeys=vkeys, clock=own_time)
                 cosigners = [local, *cosigners]

@@ -170,7 +170,7 @@ def test_without_its_witnesses_a_writer_does_not_know_the_time(
 
 
 def test_a_steady_clock_does_not_follow_the_machines(monkeypatch: pytest.MonkeyPatch) -> None:
-    steady = clocks.steady_clock()
+    steady = clocks.steady_clock
     before = steady()
     real = time.time_ns
     monkeypatch.setattr(time, "time_ns", lambda: real() + DAY_MS * 1_000_000)
@@ -191,4 +191,26 @@ def test_a_jump_of_the_machines_clock_is_noticed_in_a_running_process(
         with pytest.raises(BusyError, match="clock"):
             opened.append(registration(opened.id, "bob"))
         monkeypatch.setattr(time, "time_ns", real)
+        opened.append(registration(opened.id, "bob"))
+
+
+@pytest.mark.parametrize("jump_ms", [3_653 * DAY_MS, -3_653 * DAY_MS])
+def test_a_jump_between_two_openings_by_one_process_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jump_ms: int
+) -> None:
+    """H5: a queue opens its ledger again and again, with no witness but the local one; ten years off it
+    appends nothing, and expires nothing."""
+    found(tmp_path / "pool", FixedClock(clocks.system_clock())).close()
+    with Ledger.open(tmp_path / "pool") as opened:
+        opened.append(registration(opened.id, "alice"))
+        before = opened.size
+    real = time.time_ns
+    monkeypatch.setattr(time, "time_ns", lambda: real() + jump_ms * 1_000_000)
+    with Ledger.open(tmp_path / "pool") as opened:
+        for attempt in (lambda: opened.append(registration(opened.id, "bob")), opened.complete_round):
+            with pytest.raises(BusyError, match="clock"):
+                attempt()
+        assert opened.size == before
+    monkeypatch.setattr(time, "time_ns", real)
+    with Ledger.open(tmp_path / "pool") as opened:
         opened.append(registration(opened.id, "bob"))
