@@ -111,6 +111,8 @@ def props(tmp_path_factory: pytest.TempPathFactory) -> Props:
     made.write("empty", b"")
     made.write("no evidence", b"cl/evd1\0" + bytes(40))
     (stage / "no ledger").mkdir()
+    (stage / "bad slurm").mkdir()
+    made.write("bad slurm/settings.json", b'{"cluster": "test"}')
     readable = copy_of(stage.pool, stage / "readable")
     (readable / "keys" / "operator.key").unlink()
     stuck = copy_of(stage.pool, stage / "stuck")
@@ -206,6 +208,11 @@ def _run(props: Props, voucher: str = "voucher", *more: object, key: str = "gpu"
         *("run", props.pool, "--queue", "local", "--voucher", props / voucher, "--key", props.key(key)),
         *(more or ("--", "true")),
     ]
+
+
+def _slurm(props: Props, verb: str, *more: object, queue: str = "gpu") -> list[object]:
+    where = ("--queue", queue, "--cluster", "test", "--directory", props / "new slurm")
+    return ["queue", verb, props.pool, "slurm", *where, *more]
 
 
 def _compare(props: Props, claimed: str, *more: object) -> list[object]:
@@ -974,6 +981,50 @@ REFUSED: dict[str, tuple[Arguments, int, str]] = {
     "queue install: no slots": (lambda p: ["queue", "install", p.pool, "local"], 2, "UsageError"),
     "queue install: slots 0": (
         lambda p: ["queue", "install", p.pool, "local", "--slots", 0],
+        2,
+        "UsageError",
+    ),
+    "queue install: slurm for nobody": (lambda p: _slurm(p, "install", queue="nobody"), 6, "UnknownIdError"),
+    "queue install: slurm for a client": (lambda p: _slurm(p, "install", queue="alice"), 6, "RoleError"),
+    "queue install: slurm without a cluster": (
+        lambda p: ["queue", "install", p.pool, "slurm", "--queue", "gpu"],
+        2,
+        "UsageError",
+    ),
+    "queue install: slurm, class twice": (
+        lambda p: _slurm(p, "install", "--class", "a=b", "--class", "a=c"),
+        2,
+        "UsageError",
+    ),
+    "queue install: slurm, no pair": (lambda p: _slurm(p, "install", "--account", "lab"), 2, "UsageError"),
+    "queue install: slurm, account": (
+        lambda p: _slurm(p, "install", "--all-jobs-of", 'a"] = os.exit()'),
+        2,
+        "MalformedRecordError",
+    ),
+    "queue run: slurm, not installed": (
+        lambda p: ["queue", "run", p.pool, "slurm", "--once", "--directory", p / "no ledger"],
+        5,
+        "StorageError",
+    ),
+    "queue run: slurm, not its settings": (
+        lambda p: ["queue", "run", p.pool, "slurm", "--once", "--directory", p / "bad slurm"],
+        2,
+        "MalformedRecordError",
+    ),
+    "queue submit: slurm": (lambda p: ["queue", "submit", p.pool, "slurm"], 2, "UsageError"),
+    "report usage: not installed": (
+        lambda p: ["report", "usage", p.pool, "--directory", p / "no ledger"],
+        5,
+        "StorageError",
+    ),
+    "report usage: month": (
+        lambda p: ["report", "usage", p.pool, "--directory", p / "no ledger", "--month", "2026-13"],
+        2,
+        "UsageError",
+    ),
+    "report usage: two forms": (
+        lambda p: ["report", "usage", p.pool, "--directory", p / "no ledger", "--csv", "--month", "x"],
         2,
         "UsageError",
     ),

@@ -11,8 +11,10 @@ from integration.slurm.slurm_pool import SlurmPool
 
 
 @pytest.fixture(scope="session")
-def slurm_pool() -> Iterator[SlurmPool]:
-    """Daemons, ledger and queue; skipped where Slurm is not installed."""
+def slurm_pool(request: pytest.FixtureRequest) -> Iterator[SlurmPool]:
+    """Daemons, ledger and queue; skipped where nobody asks for them, and where Slurm is not installed."""
+    if "slurm" not in request.config.getoption("markexpr"):
+        pytest.skip("the slurm tests take minutes and run where they are asked for: pytest -m slurm")
     if not is_installed():
         pytest.skip("slurm is not installed: slurm-wlm munge slurmdbd slurm-wlm-mysql-plugin mariadb-server")
     with TemporaryDirectory(prefix="creditledger-slurm-") as made, pytest.MonkeyPatch.context() as patch:

@@ -189,7 +189,8 @@ class SlurmReconciler:
         self._watch(Moment.PLACED, job.attempt.job)
         sale = self._sales.placed(sale, digest=found.digest, record=found.record)
         self._watch(Moment.HELD, job.attempt.job)
-        self._board.put(job, paying(sale))
+        if not self._payments.is_shadow:
+            self._board.put(job, paying(sale))
         return True
 
     def _decide(self, look: Look) -> None:
@@ -226,7 +227,9 @@ class SlurmReconciler:
         """Carry out what was decided, now or in a turn that was cut off."""
         for sale in self._sales.open():
             job = look.get(sale.attempt)
-            if sale.stage != Stage.RUNNING or job is None or not job.is_pending:
+            if sale.stage != Stage.RUNNING or job is None:
+                continue
+            if not job.is_pending and not self._payments.is_shadow:
                 continue
             if self._gate.has_started(sale.attempt, sale.user_id, hold=sale.digest):
                 continue
@@ -234,6 +237,9 @@ class SlurmReconciler:
                 sale.attempt, sale.user_id, hold=sale.digest, latest_unix_ms=sale.latest_start_unix_ms
             )
             self._watch(Moment.ADMITTED, sale.attempt.job)
+            if not job.is_pending:  # a shadow found it running
+                self._gate.take_as_started(sale.attempt, sale.user_id)
+                continue
             if job.is_held and not job.mark.startswith(PAID):
                 self._release(job)
             if not job.is_resting:
