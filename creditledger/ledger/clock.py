@@ -14,7 +14,7 @@ def system_clock() -> int:
 
 
 def steady_clock() -> int:
-    """Unix milliseconds: the machine's time as this process began, and what has elapsed since, sleep included.
+    """Unix milliseconds: the machine's time as this process began, and what elapsed since, sleep included.
 
     It does not follow when somebody sets the machine's clock: what disagrees with it has jumped, also between
     two openings of a ledger by a process that lives on."""

@@ -34,11 +34,6 @@ class SlurmPool:
         return Path(__file__).parents[2]
 
     @property
-    def tests(self) -> Path:
-        """The folder of all tests."""
-        return Path(__file__).parents[2]
-
-    @property
     def directory(self) -> Path:
         return self.stage.folder / "slurm queue"
 
