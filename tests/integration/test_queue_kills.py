@@ -34,6 +34,8 @@ from queue_parties import (
 )
 from unit.redemption.redeeming_pool import RedeemingPool
 
+ONCE: Final = ("", "ran\n")
+"""What one job leaves at its mark; nothing if it was killed after it had opened it."""
 KILLS: Final = int(os.environ.get("CREDITLEDGER_QUEUE_KILLS", "3"))
 """At random moments; the long tier sets 300."""
 GRACE_MS: Final = 300_000
@@ -85,7 +87,7 @@ def test_a_supervisor_killed_at_any_step_under_a_living_queue(
         assert queue.run(voucher, ["sh", "-c", f"echo again >> {mark}"]).ending is outcome.ending
     require_charged_for_what_ran(outcome, mark, step)
     require_ended_once(pool, outcome, amount=10_000_000)
-    assert not mark.exists() or mark.read_text() == "ran\n"
+    assert not mark.exists() or mark.read_text() in ONCE
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -202,5 +204,5 @@ def kill_once(
     with open_queue(pool, folder / "queue") as queue:
         outcome = queue.run(voucher, ["sh", "-c", f"echo ran >> {mark}; sleep 0.1"])
         assert queue.running() == []
-    assert not mark.exists() or mark.read_text() == "ran\n"
+    assert not mark.exists() or mark.read_text() in ONCE
     return outcome, mark.exists()
