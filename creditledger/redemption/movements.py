@@ -13,6 +13,9 @@ from creditledger.ledger.ledger import Ledger
 from creditledger.records.entry import Entry
 from creditledger.transparency.certificate import Committee
 
+_AT_ONCE: Final = 16
+"""Entries that are read together: with their bodies they fit into memory."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Movement:
@@ -32,28 +35,45 @@ def movements(ledger: Ledger) -> Iterator[Movement]:
     """Every entry of the log in order, folded on an empty state: one replay, entry by entry.
 
     Signatures are not checked again, since the ledger admitted nothing unsigned. Keeps the folded state in
-    memory, and of the entries only one."""
+    memory, and a few of the entries."""
     state = MemoryState()
+    for index, entry, bodies in _entries(ledger):
+        context = FoldContext(
+            ledger_id=ledger.id,
+            index=index,
+            log_root=lambda at=index: _root_at(ledger, at),  # type: ignore[misc]
+            verifier=_ADMITTED,
+        )
+        changes = Overlay(state)
+        apply_entry(changes, entry, bodies, context)
+        yield Movement(
+            index=index,
+            entry=entry,
+            digest=entry.record.digest(ledger.id),
+            before=state,
+            after=changes,
+            postings=postings(state, changes),
+        )
+        changes.merge()
+
+
+def _entries(ledger: Ledger) -> Iterator[tuple[int, Entry, tuple[bytes, ...]]]:
+    """All entries that the log has now, with what travels beside them.
+
+    Whoever takes them may be slow, and a store cannot grow while it is read: so a few at a time."""
+    size = ledger.size
+    for start in range(0, size, _AT_ONCE):
+        with ledger.snapshot() as snapshot:
+            found = []
+            for index in range(start, min(start + _AT_ONCE, size)):
+                entry = Entry.decode(snapshot.log.entry_bytes(index))
+                found.append((index, entry, snapshot.log.bodies(entry.record)))
+        yield from found
+
+
+def _root_at(ledger: Ledger, size: int) -> bytes:
     with ledger.snapshot() as snapshot:
-        for index in range(snapshot.log.size):
-            entry = Entry.decode(snapshot.log.entry_bytes(index))
-            context = FoldContext(
-                ledger_id=ledger.id,
-                index=index,
-                log_root=lambda at=index: snapshot.log.root_at(at),  # type: ignore[misc]
-                verifier=_ADMITTED,
-            )
-            changes = Overlay(state)
-            apply_entry(changes, entry, snapshot.log.bodies(entry.record), context)
-            yield Movement(
-                index=index,
-                entry=entry,
-                digest=entry.record.digest(ledger.id),
-                before=state,
-                after=changes,
-                postings=postings(state, changes),
-            )
-            changes.merge()
+        return snapshot.log.root_at(size)
 
 
 class _Admitted:

@@ -40,12 +40,22 @@ class PoolLedger:
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
+        self.open_snapshots = self.taken = 0
         self.id = pool.ledger_id
         self.origin = pool.papers.genesis.origin
 
+    @property
+    def size(self) -> int:
+        return len(self._pool.entries)
+
     @contextmanager
     def snapshot(self) -> Iterator[PoolSnapshot]:
-        yield PoolSnapshot(PoolLog(self._pool), self._pool.view)
+        self.open_snapshots += 1
+        self.taken += 1
+        try:
+            yield PoolSnapshot(PoolLog(self._pool), self._pool.view)
+        finally:
+            self.open_snapshots -= 1
 
     @contextmanager
     def read(self) -> Iterator[StateView]:

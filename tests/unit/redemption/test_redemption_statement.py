@@ -109,6 +109,14 @@ def test_a_line_names_the_hold_job_or_capture_that_it_is_about(used: Pool) -> No
     assert by_text["settlement"].reason.about == by_text["hold for a job"].reason.about
 
 
+def test_a_replay_reads_the_log_a_few_entries_at_a_time(used: Pool) -> None:
+    """Between two movements no snapshot is open: a slow reader does not hold up whoever writes."""
+    ledger = ledger_of(used)
+    seen = [ledger.open_snapshots for _ in movements(ledger)]
+    assert seen == [0] * len(used.entries)
+    assert ledger.taken > len(used.entries) // 16
+
+
 def test_nobody_has_no_statement(used: Pool) -> None:
     with pytest.raises(UnknownIdError):
         lines_of(used, "nobody")
