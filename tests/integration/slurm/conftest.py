@@ -47,6 +47,7 @@ def pool(slurm_pool: SlurmPool) -> Iterator[SlurmPool]:
     missing = 100_000_000_000 - slurm_pool.balance()["available_micro"]
     if missing > 0:
         slurm_pool.stage.grant("lab1", str(missing))
+    slurm_pool.turns.clear()
     yield slurm_pool
     for member in ("root", "nobody"):
         slurm_pool.cluster.command("scancel", "--user", member, check=False)

@@ -1,8 +1,10 @@
 """A pool beside a real cluster: labs with credits, the installed queue, and its reconciler."""
 
 import json
+import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -27,6 +29,8 @@ class SlurmPool:
     cluster: SlurmCluster
     turns: list[dict[str, Any]] = field(default_factory=list)
     spender: str = ""
+    installed: int = 0
+    delegations: int = 0
 
     @property
     def tests(self) -> Path:
@@ -52,7 +56,8 @@ class SlurmPool:
     def delegate(self, lab: str, key: str | None = None, *, cap: str = "1000000credits") -> None:
         """A lab lets the queue spend; by default the key that it let spend before."""
         self.spender = key or self.spender
-        until = 4_000_000_000_000 + len(self.turns)  # another time: not the delegation before, said again
+        self.delegations += 1
+        until = 4_000_000_000_000 + self.delegations  # another time: not the delegation before, said again
         where = ("--queue", "gpu", "--key", self.stage / f"{lab}.key")
         ask("delegate", self.stage.pool, self.spender, "--cap", cap, "--until", until, *where)
 
@@ -66,7 +71,11 @@ class SlurmPool:
         where = ("--queue", "gpu", "--cluster", CLUSTER, "--directory", self.directory, "--untyped", "h100")
         made = ask("queue", "install", self.stage.pool, "slurm", *where, *more)
         self.cluster.folder.mkdir(exist_ok=True)
-        shutil.copy(self.directory / "job_submit.lua", self.cluster.folder / "job_submit.lua")
+        script = self.cluster.folder / "job_submit.lua"
+        shutil.copy(self.directory / "job_submit.lua", script)
+        self.installed += 1
+        # The controller reads it again once it is of another second.
+        os.utime(script, (0, 1_700_000_000 + self.installed))
         return made
 
     def turn(self, *more: object) -> dict[str, Any]:
@@ -139,6 +148,8 @@ class SlurmPool:
             env={**environment(), **self.cluster.environment},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
+            # A test that runs in the background has children that ignore it.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
     def sales(self, job: int | str, *, shadow: bool = False) -> list[Sale]:

@@ -1,12 +1,11 @@
 """Members type sbatch, and the real daemons do the rest."""
 
 import shutil
-import signal
 from pathlib import Path
 
 import pytest
 
-from cli_pools import ask, cli
+from cli_pools import cli
 from integration.slurm.slurm_cluster import eventually
 from integration.slurm.slurm_pool import MICRO, SlurmPool
 
@@ -261,28 +260,6 @@ def test_a_job_that_its_member_holds_is_not_let_go(pool: SlurmPool) -> None:
     assert len(pool.sales(job)) == 1
 
 
-def test_killing_the_controller_neither_charges_nor_runs_twice(pool: SlurmPool) -> None:
-    """It may have forgotten that a job was let go, or all of a job: then that one's hold comes back."""
-    first = pool.cluster.sbatch("--account=lab1", "--gpus=4", "--time=1", script="sleep 5")
-    second = pool.cluster.sbatch("--account=lab1", "--gpus=1", "--time=1", script="sleep 1")
-    pool.turn()
-    pool.cluster.end("slurmctld", how=signal.SIGKILL)
-    try:
-        said = cli(
-            "queue", "run", pool.stage.pool, "slurm", "--once", "--directory", pool.directory, "--json"
-        )
-        assert (said.code, said.answer["error"]) == (3, "BusyError")
-        assert all(sale.stage.name == "RUNNING" for job in (first, second) for sale in pool.sales(job))
-    finally:
-        pool.cluster.start_controller()
-    pool.turns_until(lambda: pool.is_done(first) and pool.is_done(second), seconds=60)
-    for job in (first, second):
-        (sale,) = pool.sales(job)
-        elapsed = sum(int(row[2]) for row in pool.cluster.rows(job))
-        assert sale.captured_micro == elapsed * sale.quote.gpus * MICRO
-    assert pool.balance()["held_micro"] == 0
-
-
 def test_a_job_beyond_the_labs_cap_waits(pool: SlurmPool) -> None:
     """What the queue may hold for the lab is capped, whatever the lab has; a higher cap lets it go on."""
     pool.delegate("lab1", cap="1credits")
@@ -292,7 +269,6 @@ def test_a_job_beyond_the_labs_cap_waits(pool: SlurmPool) -> None:
         assert waiting["reason"].startswith("needs 120credits, the cap of lab1 leaves 0credits")
         assert "the cap of lab1" in pool.mark(job)
     finally:
-        pool.turns.append({"settled": []})
         pool.delegate("lab1")
     (settled,) = pool.turn_until(job)
     assert settled["ending"] == "completed"
@@ -348,9 +324,3 @@ def test_the_usage_report_is_what_members_were_charged(pool: SlurmPool) -> None:
     assert head == "month,account,member,class,attempts,gpu_ms,gpu_hours,captured_micro"
     assert f",{row['gpu_ms']},{row['gpu_hours']},{row['captured_micro']}" in "".join(lines)
     assert pool.usage("--month", "2001-01") == []
-
-
-def test_the_ledger_still_audits(pool: SlurmPool) -> None:
-    """After everything above."""
-    ask("checkpoint", pool.stage.pool)
-    assert ask("audit", pool.stage.pool)["ok"] is True
