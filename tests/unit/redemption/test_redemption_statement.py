@@ -8,8 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from creditledger.credits.levies import levy_shares
 from creditledger.credits.postings import Part
 from creditledger.errors import UnknownIdError
+from creditledger.records.parameters import LevyUse
+from creditledger.records.registration import Role
 from creditledger.records.state import AccountState
 from creditledger.redemption.beancount import beancount_account, ledger_in_beancount, statement_in_beancount
 from creditledger.redemption.movements import movements
@@ -176,6 +179,25 @@ def test_beancount_finds_nothing_wrong_with_a_statement(
     assert bean_check(tmp_path / "statement.beancount", text) == ""
     assert " balance " in text
     assert bean_check(tmp_path / "wrong.beancount", _by_one_micro(text, " balance ")) != ""
+
+
+def test_the_levy_pool_has_an_account_that_no_name_takes(tmp_path: Path) -> None:
+    """Levies go in by captures and settlements, and out again to who a validator named."""
+    pool = Pool(rule_set=4, levy_use=LevyUse.VALIDATORS, levy_ppm=100_000)
+    pool.fund(pool.client, 50_000_000)
+    pool.submit(pool.papers.registration(ed25519("posing"), "levy-pool", Role.CLIENT))
+    pool.submit(pool.papers.levy_payee(0, pool.other_node.public_key))
+    hold = pool.papers.voucher_hold(pool.client, pool.queue.public_key)
+    pool.submit(hold)
+    pool.submit(pool.papers.capture(pool.queue, hold.record, 3_333))
+    number = pool.run_round().number
+    pool.submit(pool.papers.levy(number, levy_shares(pool.view, number)))
+    line = lines_of(pool, "other-node")[-1]
+    assert (line.reason.text, line.counterpart_name) == (f"levy of round {number}", "levy-pool")
+    assert line.reason.counterpart != ed25519("posing").public_key
+    text = "".join(ledger_in_beancount(movements(ledger_of(pool)), title="pool"))
+    assert "Assets:Levy-Pool:Available  0.003333 CREDIT" in text
+    assert bean_check(tmp_path / "levies.beancount", text) == ""
 
 
 def account(name: str, role: int = 2) -> AccountState:
