@@ -237,9 +237,8 @@ class SlurmReconciler:
                 sale.attempt, sale.user_id, hold=sale.digest, latest_unix_ms=sale.latest_start_unix_ms
             )
             self._watch(Moment.ADMITTED, sale.attempt.job)
-            if not job.is_pending:  # a shadow found it running
-                self._gate.take_as_started(sale.attempt, sale.user_id)
-                continue
+            if not job.is_pending:
+                continue  # a shadow found it so: accounting says whether it ran
             if job.is_held and not job.mark.startswith(PAID):
                 self._release(job)
             if not job.is_resting:
