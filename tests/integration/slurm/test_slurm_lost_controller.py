@@ -29,7 +29,6 @@ def test_killing_the_controller_neither_charges_nor_runs_twice(pool: SlurmPool) 
         (sale,) = pool.sales(job)
         elapsed = sum(int(row[2]) for row in pool.cluster.rows(job))
         assert sale.captured_micro == elapsed * sale.quote.gpus * MICRO
-    assert pool.balance()["held_micro"] == 0
 
 
 def test_the_ledger_still_audits(pool: SlurmPool) -> None:
