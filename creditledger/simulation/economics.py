@@ -102,7 +102,7 @@ def examine(parameters: Parameters, assumed: Assumptions | None = None) -> list[
         _largest_receipt(parameters, taken),
         _streak(parameters, taken),
         _newcomer(parameters, taken),
-        _washing(parameters),
+        _washing(parameters, taken),
         _levy(parameters),
         _committee(parameters),
     ]
@@ -167,13 +167,22 @@ def _newcomer(parameters: Parameters, assumed: Assumptions) -> Answer:
     )
 
 
-def _washing(parameters: Parameters) -> Answer:
+def _washing(parameters: Parameters, assumed: Assumptions) -> Answer:
+    lost = _lost_share(LevyUse(parameters.levy_use), assumed)
+    cost = int(parameters.levy_ppm * lost)
     return Answer(
         question="paying oneself for nothing",
-        finding=Finding.GOOD if parameters.levy_ppm else Finding.THIN,
-        found=f"costs {parameters.levy_ppm} ppm of the amount",
-        wanted="a levy",
+        finding=Finding.GOOD if cost else Finding.THIN,
+        found=f"costs {cost} ppm of the amount",
+        wanted="a levy that does not come back",
     )
+
+
+def _lost_share(use: LevyUse, assumed: Assumptions) -> Fraction:
+    """How much of a levy on its own pay a coalition does not see again."""
+    if use == LevyUse.MEMBERS:
+        return Fraction(0)
+    return 1 - assumed.colluding if use == LevyUse.VALIDATORS else Fraction(1)
 
 
 def _levy(parameters: Parameters) -> Answer:

@@ -120,6 +120,25 @@ def test_a_levy_goes_back_to_admitted_members_only(
 
 
 @pytest.mark.parametrize(
+    ("use", "colluding", "cost", "finding"),
+    [
+        (LevyUse.BURN, 50, 10_000, Finding.GOOD),
+        (LevyUse.VALIDATORS, 0, 10_000, Finding.GOOD),
+        (LevyUse.VALIDATORS, 25, 7_500, Finding.GOOD),
+        (LevyUse.MEMBERS, 0, 0, Finding.THIN),
+    ],
+)
+def test_washing_costs_what_does_not_come_back(
+    use: LevyUse, colluding: int, cost: int, finding: Finding
+) -> None:
+    assumed = Assumptions(colluding=Fraction(colluding, 100))
+    answer = answer_to("paying oneself", replace(COMMITTEE, levy_use=use), assumed)
+    assert (answer.finding, answer.found) == (finding, f"costs {cost} ppm of the amount")
+    free = answer_to("paying oneself", replace(COMMITTEE, levy_use=use, levy_ppm=0), assumed)
+    assert free.finding is Finding.THIN
+
+
+@pytest.mark.parametrize(
     ("members", "quorum", "finding"),
     [(7, 6, Finding.GOOD), (7, 5, Finding.THIN), (6, 3, Finding.BROKEN), (1, 1, Finding.THIN)],
 )
