@@ -11,7 +11,7 @@ from creditledger.cli.opening import account_id, cosigners_for, reading
 from creditledger.cli.options import INPUT_FILE, json_option, key_file
 from creditledger.cli.output import emit, note
 from creditledger.cli.rounds import complete
-from creditledger.errors import BusyError, RoleError
+from creditledger.errors import BusyError, RefusedError, RoleError
 
 if TYPE_CHECKING:
     from creditledger.redemption.queues.slurm.reconciler import SlurmReconciler, Turn, Watcher
@@ -108,6 +108,7 @@ def install(
         all_jobs_of=all_jobs_of,
         gpus_per_node=gpus_per_node,
         slack_ms=slack * 1_000,
+        is_shadow=shadow,
     )
     made = write(
         directory_of(ledger, directory),
@@ -155,6 +156,12 @@ def run(
 
     folder = directory_of(ledger, directory)
     settings = SlurmSettings.load(folder)
+    if settings.is_shadow and not shadow:
+        raise RefusedError(
+            "the queue was installed in shadow",
+            expected="--shadow, or another `queue install`",
+            found="neither",
+        )
     with alone(folder), opened_reconciler(ledger, folder, settings, key_path, shadow=shadow) as reconciler:
         if once:
             emit(_answer(reconciler.turn(), settings, shadow=shadow), as_json=as_json)

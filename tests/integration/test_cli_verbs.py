@@ -588,3 +588,12 @@ def test_levies_are_paid_to_validators(tmp_path: Path) -> None:
     assert paid["shares"] == [{"account": named["payee"], "amount_micro": 50_000}]
     assert stage.balance("bob")["available_micro"] == 50_000
     assert ask("audit", stage.pool)["ok"] is True
+
+
+def test_a_slurm_queue_installed_in_shadow_does_not_run_live(stage: Stage, tmp_path: Path) -> None:
+    install = ["queue", "install", stage.pool, "slurm", "--queue", "gpu", "--cluster", "tiny"]
+    where = ["--directory", tmp_path / "slurm"]
+    assert ask(*install, *where, "--shadow")["shadow"] is True
+    said = cli("queue", "run", stage.pool, "slurm", *where, "--once", "--json")
+    assert (said.code, said.answer["error"]) == (6, "RefusedError")
+    assert ask(*install, *where)["shadow"] is False

@@ -38,6 +38,8 @@ class SlurmSettings:
     """Held beyond the time limit: Slurm ends a job some seconds late."""
     start_within_ms: int = 7 * 24 * HOUR_MS
     """How long a paid job may wait for its turn."""
+    is_shadow: bool = False
+    """Whether Slurm's scripts were written to hold nothing back: then nothing may be charged."""
     settle_within_ms: int = 24 * HOUR_MS
     """How long after its end a job can still be charged."""
 
@@ -89,6 +91,8 @@ def _checked(found: Any) -> dict[str, Any]:
             good = isinstance(value, str) or (value is None and name in _TEXTS[2:])
         elif name in _TABLES:
             good = isinstance(value, dict) and all(isinstance(item, str) for item in value.values())
+        elif name == "is_shadow":
+            good = isinstance(value, bool)
         elif name == "all_jobs_of":
             good = isinstance(value, list) and all(isinstance(item, str) for item in value)
         else:
