@@ -5,13 +5,16 @@
 import json
 import os
 import shutil
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from creditledger.credits import reading
-from creditledger.credits.state import MAP
+from creditledger.credits.account import check_invariant
+from creditledger.credits.postings import Part, postings
+from creditledger.credits.state import MAP, MemoryState, Overlay
 from creditledger.errors import CreditLedgerError
 from creditledger.ledger.audit import audit_source
 from creditledger.ledger.ledger import Ledger
@@ -22,6 +25,7 @@ from creditledger.records.parameters import Genesis
 from creditledger.records.receipt import Batch
 from creditledger.records.registration import Rotation
 from creditledger.records.round import Round
+from creditledger.transparency.certificate import Committee
 from creditledger.transparency.trust_policy import TrustPolicy
 from creditledger.transparency.verification import verify_bundle
 from fakes.cast import ed25519
@@ -79,6 +83,42 @@ def test_a_replay_gives_the_same_roots_and_the_same_state(folder: Path) -> None:
     ] == expected["rounds"]
     assert state_digest(replica.state, MAP) == expected["certified_state"]
     assert state_digest(replica.state, b"") == expected["state"]
+
+
+class Trusting:
+    """Takes every signature: a replay has looked at them."""
+
+    def ed25519(self, public_key: bytes, message: bytes, signature: bytes) -> None: ...
+
+    def bls(self, public_key: bytes, message: bytes, signature: bytes) -> None: ...
+
+    def certificate(
+        self, committee: Committee, statement: bytes, bitmap: bytes, aggregate: bytes
+    ) -> None: ...
+
+
+def test_the_postings_of_every_entry_cancel_out_and_add_up_to_the_accounts(folder: Path) -> None:
+    """Double entry: nothing is made or lost, and the accounts are nothing but the sum of what moved."""
+    base, sums = MemoryState(), Counter[tuple[bytes | None, Part]]()
+    source, policy = DirectorySource(folder / "public"), TrustPolicy.load(folder / "policy")
+    replica = Replica(source, policy, state=Overlay(base), verifier=Trusting())
+    for index, _ in replica.steps(told(folder)["now_unix_ms"]):
+        changes = replica.state
+        assert isinstance(changes, Overlay)
+        moved = postings(base, changes)
+        assert sum(posting.amount_micro for posting in moved) == 0, index
+        for posting in moved:
+            sums[posting.account, posting.part] += posting.amount_micro
+        changes.merge()
+        replica.state = Overlay(base)
+    totals = check_invariant(base)
+    expected = Counter({(None, Part.GRANTS): -totals.granted_micro, (None, Part.BURNED): totals.burned_micro})
+    for account in reading.all_accounts(base):
+        expected[account.account, Part.AVAILABLE] = account.available_micro - account.overdrawn_micro
+        expected[account.account, Part.HELD] = account.held_micro
+        expected[account.account, Part.UNVESTED] = account.unvested_micro
+    assert {key: sums[key] for key in expected} == dict(expected)
+    assert sums.keys() <= expected.keys()
 
 
 def test_an_audit_finds_nothing_wrong(folder: Path) -> None:
