@@ -15,15 +15,13 @@ from creditledger.cli.options import (
     ledger_argument,
 )
 from creditledger.cli.output import emit
-from creditledger.cli.rounds import placed
+from creditledger.cli.rounds import logged
 from creditledger.errors import ConflictError, RoleError, UnknownIdError
 
 if TYPE_CHECKING:
     from creditledger.credits.state import StateView
     from creditledger.ledger.ledger import Ledger
     from creditledger.records.account import Delegation
-    from creditledger.records.record import Record
-    from creditledger.transparency.keys import Ed25519Signer
 
 TIME_MAX = 2**63 - 1
 
@@ -60,7 +58,7 @@ def delegate(
                 until_unix_ms=until_unix_ms,
                 queue=account_id(state, queue),
             )
-        place = _logged(opened, record, signer)
+        place = logged(opened, record, signer)
         answer: dict[str, Any] = {"delegation": record.digest(opened.id), "account": record.account}
         answer |= {"delegate": record.delegate, "queue": record.queue, "cap_micro": cap_micro}
         answer |= {"used_micro": _used(opened, record), "until_unix_ms": until_unix_ms}
@@ -140,7 +138,7 @@ def budget(
             days=days,
             notice_micro=notice_micro,
         )
-        place = _logged(opened, record, signer)
+        place = logged(opened, record, signer)
         with opened.read() as state:
             found = credits.budget_of(state, record.account, delegate)
             spent = 0 if found is None else found.spent_micro(state, system_clock())
@@ -165,7 +163,7 @@ def listing(ledger: Path, is_off: bool, key_path: Path, given_id: bytes | None, 
         account = signing_account(opened, signer)
         record = Listing(id=given_id or new_id(), account=account, listed=int(not is_off))
         answer = {"listing": record.digest(opened.id), "id": record.id, "account": account}
-        emit(answer | {"listed": not is_off} | _logged(opened, record, signer), as_json=as_json)
+        emit(answer | {"listed": not is_off} | logged(opened, record, signer), as_json=as_json)
 
 
 @click.command()
@@ -180,11 +178,4 @@ def close(ledger: Path, key_path: Path, as_json: bool) -> None:
         signer = account_key(key_path, ledger_id=opened.id).ed25519()
         record = Closing(account=signing_account(opened, signer))
         answer = {"closing": record.digest(opened.id), "account": record.account}
-        emit(answer | _logged(opened, record, signer), as_json=as_json)
-
-
-def _logged(opened: "Ledger", record: "Record", signer: "Ed25519Signer") -> dict[str, Any]:
-    from creditledger.records.entry import Submission
-
-    signature = signer.sign(record.signing_bytes(opened.id))
-    return placed(opened, opened.append(Submission(record=record, signature=signature)))
+        emit(answer | logged(opened, record, signer), as_json=as_json)

@@ -18,17 +18,15 @@ from creditledger.cli.options import (
     key_file,
     key_option,
     ledger_argument,
+    reason_option,
 )
 from creditledger.cli.output import emit
-from creditledger.cli.rounds import placed
+from creditledger.cli.rounds import logged, placed
 
 if TYPE_CHECKING:
     from creditledger.ledger.ledger import Ledger
     from creditledger.records.record import Record
 
-reason_option = click.option(
-    "--reason", required=True, metavar="CODE", help="Why, as a name: a-z, 0-9, dot, dash, underscore."
-)
 amount_argument = click.argument("amount_micro", metavar="AMOUNT", callback=amount)
 
 
@@ -128,7 +126,6 @@ def refund(
     """Give back AMOUNT of what CAPTURE took, out of its queue's own credits."""
     from creditledger.credits.captures import captured_sum
     from creditledger.credits.state import State
-    from creditledger.records.entry import Submission
     from creditledger.records.transfer import Refund
 
     with writing(ledger) as opened:
@@ -139,11 +136,8 @@ def refund(
         record = Refund(
             id=given_id or new_id(), capture=capture, queue=queue, amount_micro=amount_micro, reason=reason
         )
-        acknowledgement = opened.append(
-            Submission(record=record, signature=signer.sign(record.signing_bytes(opened.id)))
-        )
         answer = {"refund": record.digest(opened.id), "id": record.id, "capture": capture}
-        emit(answer | {"amount_micro": amount_micro} | placed(opened, acknowledgement), as_json=as_json)
+        emit(answer | {"amount_micro": amount_micro} | logged(opened, record, signer), as_json=as_json)
 
 
 @click.command()
@@ -181,7 +175,6 @@ def levy(ledger: Path, given_id: bytes | None, as_json: bool) -> None:
 def levy_payee(ledger: Path, account: str, key_path: Path, given_id: bytes | None, as_json: bool) -> None:
     """Say to which ACCOUNT a validator's part of the levies goes. FILE is the validator's key."""
     from creditledger.ledger.keyring import KeyRole, load_key
-    from creditledger.records.entry import Submission
     from creditledger.records.transfer import LevyPayee
 
     with writing(ledger) as opened:
@@ -189,11 +182,8 @@ def levy_payee(ledger: Path, account: str, key_path: Path, given_id: bytes | Non
         with opened.read() as state:
             payee = account_id(state, account)
         record = LevyPayee(id=given_id or new_id(), validator=signer.public_key, payee=payee)
-        acknowledgement = opened.append(
-            Submission(record=record, signature=signer.sign(record.signing_bytes(opened.id)))
-        )
         answer = {"id": record.id, "validator": signer.public_key, "payee": payee}
-        emit(answer | placed(opened, acknowledgement), as_json=as_json)
+        emit(answer | logged(opened, record, signer), as_json=as_json)
 
 
 def _decided(opened: "Ledger", record: "Record") -> dict[str, Any]:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from creditledger.cli.opening import account_id, cosigners_for, reading, writing
+from creditledger.cli.opening import KEY_FILES_MAX, account_id, cosigners_for, key_in, reading, writing
 from creditledger.cli.options import INPUT_FILE, json_option, key_file
 from creditledger.cli.output import emit, note
-from creditledger.cli.queues import answer_of, key_of_queue, queue_signer, unverified_voucher
+from creditledger.cli.queues import answer_of, queue_signer, unverified_voucher
 from creditledger.cli.rounds import complete
 from creditledger.errors import BusyError, RoleError, StorageError, UnknownIdError
 
@@ -144,7 +144,7 @@ def _account_of_key(ledger: Path, key_path: Path | None, keys: Path) -> bytes:
     from creditledger.redemption.ledger_access import LedgerAccess
 
     found = set()
-    for path in [key_path] if key_path else sorted(keys.glob("*.key")):
+    for path in [key_path] if key_path else sorted(keys.glob("*.key"))[:KEY_FILES_MAX]:
         try:
             key = load_key(path, roles=(KeyRole.QUEUE,)).ed25519()
             found.add(LedgerAccess(ledger).account_of(key.public_key))
@@ -206,7 +206,7 @@ def _opened(
     directory, queue = LedgerDirectory(ledger), bytes.fromhex(settings.queue)
     policy = TrustPolicy.load(directory.policy)
     access = LedgerAccess(ledger)
-    key = queue_signer(key_path or key_of_queue(directory, queue, access), policy)
+    key = queue_signer(key_path or key_in(ledger, queue), policy)
     account = access.account_of(key.public_key)
     if account != queue:
         raise RoleError("key is of another queue", expected=queue.hex(), found=account.hex())

@@ -97,6 +97,12 @@ def key_of_account(opened: "Ledger", account: bytes) -> Path:
     return found
 
 
+def key_in(path: Path, account: bytes) -> Path:
+    """As `key_of_account`, for the ledger in a directory."""
+    with reading(path) as ledger:
+        return key_of_account(ledger, account)
+
+
 def find_key_of_account(opened: "Ledger", account: bytes) -> Path | None:
     """The key file in the ledger's directory that signs for ``account``, or None."""
     from creditledger.errors import CreditLedgerError

@@ -94,6 +94,9 @@ model_option = click.option(
     metavar="PATH",
     help="A Llama-family GGUF file or safetensors folder.",
 )
+reason_option = click.option(
+    "--reason", required=True, metavar="CODE", help="Why, as a name: a-z, 0-9, dot, dash, underscore."
+)
 id_option = click.option(
     "--id",
     "given_id",

@@ -15,6 +15,7 @@ from creditledger.cli.options import (
     key_file,
     key_option,
     ledger_argument,
+    reason_option,
 )
 from creditledger.cli.output import emit
 from creditledger.cli.rotation import commitment, key_with_operator
@@ -131,9 +132,7 @@ def _admission(ledger: "Ledger", account: bytes) -> bytes:
 @ledger_argument
 @click.argument("account")
 @click.argument("amount_micro", metavar="AMOUNT", callback=amount)
-@click.option(
-    "--reason", required=True, metavar="CODE", help="Why, as a name: a-z, 0-9, dot, dash, underscore."
-)
+@reason_option
 @id_option
 @json_option
 def grant(

@@ -6,21 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from creditledger.cli.opening import cosigners_for, writing
+from creditledger.cli.opening import cosigners_for, key_in, writing
 from creditledger.cli.options import INPUT_FILE, json_option, key_file, ledger_argument, read_start
 from creditledger.cli.output import emit
 from creditledger.cli.rounds import complete
 from creditledger.errors import BusyError, MalformedBundleError, RoleError
 
 if TYPE_CHECKING:
-    from creditledger.ledger.directory import LedgerDirectory
     from creditledger.records.transfer import Hold
-    from creditledger.redemption.ledger_access import LedgerAccess
     from creditledger.redemption.queues.job_outcome import JobOutcome
     from creditledger.transparency.keys import Ed25519Signer
     from creditledger.transparency.trust_policy import TrustPolicy
-
-KEY_FILES_MAX = 256
 
 
 @click.command()
@@ -63,7 +59,7 @@ def run(
     policy = TrustPolicy.load(directory.policy)
     encoded, hold = unverified_voucher(voucher_path)
     access = LedgerAccess(ledger)
-    key = queue_signer(key_path or key_of_queue(directory, hold.queue, access), policy)
+    key = queue_signer(key_path or key_in(ledger, hold.queue), policy)
     account = access.account_of(key.public_key)
     if account != hold.queue:
         raise RoleError("voucher is for another queue", expected=account.hex(), found=hold.queue.hex())
@@ -100,22 +96,6 @@ def unverified_voucher(path: Path) -> "tuple[bytes, Hold]":
     except MalformedRecordError as error:
         raise MalformedBundleError("voucher holds no hold", found=str(error)) from error
     return voucher.encoded, hold
-
-
-def key_of_queue(directory: "LedgerDirectory", queue: bytes, access: "LedgerAccess") -> Path:
-    """The key file in the ledger's directory that signs for a queue's account. Raises UsageError."""
-    from creditledger.errors import CreditLedgerError
-    from creditledger.ledger.keyring import KeyRole, load_key
-
-    for path in sorted(directory.keys.glob("*.key"))[:KEY_FILES_MAX]:
-        try:
-            key = load_key(path, roles=(KeyRole.QUEUE,))
-            account = access.account_of(key.ed25519().public_key)
-        except CreditLedgerError:
-            continue
-        if account == queue:
-            return path
-    raise click.UsageError(f"no key of queue {queue.hex()} in {directory.keys}: name it with --key")
 
 
 def queue_signer(path: Path, policy: "TrustPolicy") -> "Ed25519Signer":

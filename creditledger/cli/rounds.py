@@ -7,6 +7,17 @@ from creditledger.errors import BusyError
 
 if TYPE_CHECKING:
     from creditledger.ledger.ledger import Acknowledgement, Ledger
+    from creditledger.records.record import Record
+    from creditledger.transparency.bls import BlsSigner
+    from creditledger.transparency.keys import Ed25519Signer
+
+
+def logged(ledger: "Ledger", record: "Record", signer: "Ed25519Signer | BlsSigner") -> dict[str, Any]:
+    """Sign and log a record, and bring it under a round as `placed` does; where it stands."""
+    from creditledger.records.entry import Submission
+
+    signature = signer.sign(record.signing_bytes(ledger.id))
+    return placed(ledger, ledger.append(Submission(record=record, signature=signature)))
 
 
 def placed(ledger: "Ledger", acknowledgement: "Acknowledgement") -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from creditledger.cli.opening import account_id, cosigners_for, reading
+from creditledger.cli.opening import account_id, cosigners_for, key_in, reading
 from creditledger.cli.options import INPUT_FILE, json_option, key_file
 from creditledger.cli.output import emit, note
 from creditledger.cli.rounds import complete
@@ -113,7 +113,6 @@ def install(
     made = write(
         directory_of(ledger, directory),
         settings,
-        is_shadow=shadow,
         ledger_id=ledger_id,
         slurm_user=slurm_user,
         slurm_conf=os.environ.get("SLURM_CONF"),
@@ -233,7 +232,6 @@ def _payments(
     sales: Any,
     watch: "Watcher",
 ) -> Any:
-    from creditledger.cli.queues import key_of_queue
     from creditledger.ledger.clock import system_clock
     from creditledger.ledger.directory import LedgerDirectory
     from creditledger.ledger.keyring import KeyRole, load_key
@@ -244,7 +242,7 @@ def _payments(
     directory = LedgerDirectory(ledger)
     policy = TrustPolicy.load(directory.policy)
     queue = bytes.fromhex(settings.queue)
-    path = key_path or key_of_queue(directory, queue, access)
+    path = key_path or key_in(ledger, queue)
     key = load_key(path, roles=(KeyRole.QUEUE,), ledger_id=policy.ledger_id).ed25519()
     if access.account_of(key.public_key) != queue:
         raise RoleError("key is of another queue", expected=settings.queue, found=key.public_key.hex())

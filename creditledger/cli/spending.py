@@ -1,7 +1,7 @@
 """`quote`, `hold`, `capture`, `release`, `transfer`: what credits buy. Source: specs/cli.md §9."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -30,7 +30,7 @@ from creditledger.cli.options import (
 )
 from creditledger.cli.output import emit
 from creditledger.cli.output_file import output_file
-from creditledger.cli.rounds import placed
+from creditledger.cli.rounds import logged, placed
 from creditledger.errors import BusyError, RoleError, UnknownIdError
 
 if TYPE_CHECKING:
@@ -199,7 +199,7 @@ def capture(
             amount_micro=gpu_price(gpus=1, duration_ms=gpu_ms, micro_per_gpu_second=price),
         )
         answer = {"capture": record.digest(opened.id), "id": record.id, "amount_micro": record.amount_micro}
-        emit(answer | _logged(opened, record, signer), as_json=as_json)
+        emit(answer | logged(opened, record, signer), as_json=as_json)
 
 
 @click.command()
@@ -221,7 +221,7 @@ def release(
             id=given_id or new_id(), hold=hold_digest, queue=signing_account(opened, signer), reason=reason
         )
         answer = {"release": record.digest(opened.id), "id": record.id}
-        emit(answer | _logged(opened, record, signer), as_json=as_json)
+        emit(answer | logged(opened, record, signer), as_json=as_json)
 
 
 @click.command(cls=AmountCommand)
@@ -248,11 +248,4 @@ def transfer(
             amount_micro=amount_micro,
         )
         answer = {"transfer": record.digest(opened.id), "id": record.id, "payee": receiver}
-        emit(answer | {"amount_micro": amount_micro} | _logged(opened, record, signer), as_json=as_json)
-
-
-def _logged(opened: Any, record: Any, signer: Any) -> dict[str, Any]:
-    from creditledger.records.entry import Submission
-
-    signature = signer.sign(record.signing_bytes(opened.id))
-    return placed(opened, opened.append(Submission(record=record, signature=signature)))
+        emit(answer | {"amount_micro": amount_micro} | logged(opened, record, signer), as_json=as_json)

@@ -124,8 +124,9 @@ def _require_fit(text_format: str, output: Path | None, *, as_json: bool) -> Non
 
 def _period(from_text: str | None, to_text: str | None) -> tuple[int, int]:
     """First millisecond, and the first after the last day. Raises UsageError, MalformedRecordError."""
+    from creditledger.credits.spending import DAY_MS
     from creditledger.quantities import AMOUNT_MAX
-    from creditledger.redemption.utc_time import DAY_MS, begin_of, parse_day
+    from creditledger.redemption.utc_time import begin_of, parse_day
 
     begin = 0 if from_text is None else begin_of(parse_day(from_text))
     end = AMOUNT_MAX if to_text is None else begin_of(parse_day(to_text)) + DAY_MS

@@ -74,10 +74,22 @@ def require_open(account: AccountState) -> AccountState:
     return account
 
 
-def open_account(state: State, account: AccountState) -> None:
-    """Put a new, empty account under its id and its name."""
-    state.put_entry(account_key(account.account), account)
-    name_account(state, account.name, account.account)
+def put_empty_account(state: State, account: bytes, role: Role, name: str) -> None:
+    """Put a new account with nothing in it under its id, and under no name yet."""
+    empty = AccountState(
+        account=account,
+        role=role,
+        name=name,
+        available_micro=0,
+        overdrawn_micro=0,
+        held_micro=0,
+        unvested_micro=0,
+        credit_line_micro=0,
+        verified_micro=0,
+        metered_micro=0,
+        suspended=0,
+    )
+    state.put_entry(account_key(account), empty)
 
 
 def name_account(state: State, name: str, account: bytes) -> None:

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import Final
 
-from creditledger.credits.account import account_of, spendable_micro
 from creditledger.credits.spending import WHOLE_ACCOUNT, day_of, spent_micro
 from creditledger.credits.state import State, StateView, decode_row
 from creditledger.errors import LimitError
@@ -36,12 +35,6 @@ class BudgetState(Fields):
         if self.limit_micro == NO_LIMIT:
             return None
         return max(0, self.limit_micro - self.spent_micro(view, now_unix_ms))
-
-    def is_low(self, view: StateView, now_unix_ms: int) -> bool:
-        """Whether readers are to be told: spendable credits, or what is left, are below the notice."""
-        left = self.left_micro(view, now_unix_ms)
-        spendable = spendable_micro(account_of(State(view), self.account))
-        return min(spendable, spendable if left is None else left) < self.notice_micro
 
 
 def budget_of(state: State, account: bytes, delegate: bytes = WHOLE_ACCOUNT) -> BudgetState | None:

@@ -6,15 +6,14 @@ from typing import Final
 
 from creditledger.credits.account import CLOSED
 from creditledger.credits.holds import hold_of, live_holds_until
-from creditledger.credits.jobs import job_of, progress_of, unsettled_jobs
-from creditledger.credits.pending import pending_records
+from creditledger.credits.jobs import job_of, unsettled_jobs
+from creditledger.credits.pending import concerned, pending_records
 from creditledger.credits.state import State
 from creditledger.credits.step import Step
 from creditledger.errors import RefusedError
 from creditledger.quantities import AMOUNT_MAX
 from creditledger.records.account import Closing, Listing
 from creditledger.records.state import AccountState, account_key
-from creditledger.records.transfer import Clawback, CreditLine, Grant, Slash
 
 _UNLISTED: Final = b"X/"
 
@@ -43,14 +42,7 @@ def _rules(state: State, account: AccountState) -> Iterator[tuple[bool, str]]:
 def _awaited(state: State) -> Iterator[bytes]:
     """The accounts about which something waits for a round."""
     for _, record in pending_records(state):
-        match record:
-            case Grant() | CreditLine():
-                yield record.account
-            case Slash():
-                yield record.node
-            case Clawback():
-                yield record.node
-                yield progress_of(state, record.job).client
+        yield from concerned(state, record)
 
 
 def _engaged(state: State) -> Iterator[bytes]:

@@ -55,6 +55,7 @@ def apply_delegated_hold(step: Step, hold: DelegatedHold) -> None:
     require_covers_voucher(step, hold)
     change(step.state, hold.holder, spendable=-hold.amount_micro, held=hold.amount_micro)
     open_hold(step.state, step.digest, hold)
+    # After the credits, as specs/credits.md §13 orders refusals; whatever is refused leaves no trace.
     if delegation.used_micro + hold.amount_micro > delegation.cap_micro:
         raise LimitError(
             "the delegation's cap is used up",

@@ -7,7 +7,7 @@ from dataclasses import replace
 from hashlib import sha256
 from typing import Final
 
-from creditledger.credits.account import account_named, open_account
+from creditledger.credits.account import account_named, name_account, put_empty_account
 from creditledger.credits.context import committee_of
 from creditledger.credits.key_history import commit_to, first_key
 from creditledger.credits.pending import defer, pending_records
@@ -24,7 +24,7 @@ from creditledger.credits.step import Step
 from creditledger.errors import ConflictError, MalformedRecordError, RefusedError, RoleError
 from creditledger.records.parameters import Admission, Genesis, LevyUse, Parameters
 from creditledger.records.registration import Registration, Role, admission_bytes
-from creditledger.records.state import AccountState, account_key
+from creditledger.records.state import account_key
 from creditledger.transparency.keys import require_ed25519_public_key
 
 SUPPORTED_RULE_SETS = (1, 2, 3, 4)
@@ -74,7 +74,8 @@ def apply_registration(step: Step, registration: Registration) -> None:
         raise ConflictError("name is taken", expected="a free name", found=registration.name)
     _require_admission(step, registration)
     step.require_signer(account)
-    open_account(state, _empty_account(registration))
+    put_empty_account(state, account, Role(registration.role), registration.name)
+    name_account(state, registration.name, account)
     first_key(state, account, Role(registration.role), step.index)
     # Under rule set 1 too, which has no use for it: who committed then may rotate once 2 is in force.
     commit_to(state, account, registration.next_key)
@@ -144,19 +145,3 @@ def _require_admission(step: Step, registration: Registration) -> None:
         )
     message = admission_bytes(registration.account, step.ledger_id)
     step.context.verifier.ed25519(operator_of(step.state), message, registration.admission)
-
-
-def _empty_account(registration: Registration) -> AccountState:
-    return AccountState(
-        account=registration.account,
-        role=registration.role,
-        name=registration.name,
-        available_micro=0,
-        overdrawn_micro=0,
-        held_micro=0,
-        unvested_micro=0,
-        credit_line_micro=0,
-        verified_micro=0,
-        metered_micro=0,
-        suspended=0,
-    )

@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass, replace
 from typing import Final
 
-from creditledger.credits.account import CLOSED, account_of, all_accounts, burn, change
+from creditledger.credits.account import CLOSED, account_of, all_accounts, burn, change, put_empty_account
 from creditledger.credits.conduct import faults_of
 from creditledger.credits.pool import genesis_of, in_force, parameters_of
 from creditledger.credits.rounds import RoundInfo, attestation_signatures, round_info
@@ -171,22 +171,7 @@ def _open_pool(state: State) -> bytes:
     """The pool's account, which is opened when it is first needed and has no name that anybody could take."""
     pool = levy_pool_account(genesis_of(state).ledger_id)
     if state.map_value(account_key(pool)) is None:
-        state.put_entry(
-            account_key(pool),
-            AccountState(
-                account=pool,
-                role=Role.LEVY_POOL,
-                name=POOL_NAME,
-                available_micro=0,
-                overdrawn_micro=0,
-                held_micro=0,
-                unvested_micro=0,
-                credit_line_micro=0,
-                verified_micro=0,
-                metered_micro=0,
-                suspended=0,
-            ),
-        )
+        put_empty_account(state, pool, Role.LEVY_POOL, POOL_NAME)
     return pool
 
 

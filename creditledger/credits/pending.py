@@ -34,6 +34,19 @@ def pending_records(state: State) -> list[tuple[int, Record]]:
     ]
 
 
+def concerned(state: State, record: Record) -> tuple[bytes, ...]:
+    """The accounts that a waiting record is about: whose credits or standing it will change."""
+    match record:
+        case Grant() | CreditLine():
+            return (record.account,)
+        case Slash():
+            return (record.node,)
+        case Clawback():
+            return (record.node, job_of(state, record.job).client)
+        case _:
+            return ()
+
+
 def apply_pending(
     state: State, *, log_size: int, ledger_id: bytes, slash_ends_suspension: bool = False
 ) -> None:

@@ -46,7 +46,7 @@ def postings(before: StateView, changes: Overlay) -> tuple[Posting, ...]:
     found = []
     for key in sorted(key for key in changes.changes if key.startswith(_ACCOUNTS)):
         account = key[len(_ACCOUNTS) :]
-        old, new = (_parts(view.get(key)) for view in (before, changes))
+        old, new = (_parts_at(view, key) for view in (before, changes))
         found += [_posting(account, part, new[part] - old[part]) for part in new]
     old_totals, new_totals = (totals_of(State(view)) for view in (before, changes))
     found.append(_posting(None, Part.GRANTS, old_totals.granted_micro - new_totals.granted_micro))
@@ -58,12 +58,17 @@ def _posting(account: bytes | None, part: Part, amount_micro: int) -> Posting:
     return Posting(account=account, part=part, amount_micro=amount_micro)
 
 
-def _parts(encoded: bytes | None) -> dict[Part, int]:
+def account_parts(account: AccountState) -> dict[Part, int]:
+    """What an account has, by part, in micro-credits; an overdraft is negative."""
+    return {
+        Part.AVAILABLE: account.available_micro - account.overdrawn_micro,
+        Part.HELD: account.held_micro,
+        Part.UNVESTED: account.unvested_micro,
+    }
+
+
+def _parts_at(view: StateView, key: bytes) -> dict[Part, int]:
+    encoded = view.get(key)
     if encoded is None:
         return dict.fromkeys((Part.AVAILABLE, Part.HELD, Part.UNVESTED), 0)
-    state = AccountState.decode(encoded)
-    return {
-        Part.AVAILABLE: state.available_micro - state.overdrawn_micro,
-        Part.HELD: state.held_micro,
-        Part.UNVESTED: state.unvested_micro,
-    }
+    return account_parts(AccountState.decode(encoded))

@@ -3,14 +3,14 @@
 Source: specs/records.md §7."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from creditledger.errors import MalformedRecordError
 from creditledger.quantities import AccountId, ClientId, Code, Count, MicroCredit, UnixMillisecond
 from creditledger.records.kinds import Kind
 from creditledger.records.record import Record
 
-DAYS_MAX = 366
+DAYS_MAX: Final = 366
 """The longest that a budget looks back."""
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date, timedelta
 from typing import Final
 
-from creditledger.credits.postings import Part, Posting
+from creditledger.credits.postings import Part, Posting, account_parts
 from creditledger.credits.reading import account_state, all_accounts, totals
 from creditledger.credits.state import MemoryState, StateView
 from creditledger.records.registration import Role
@@ -81,7 +81,7 @@ class BeancountWriter:
 
     def balances(self, account: AccountState) -> Iterator[str]:
         """Assertions, the day after the last transaction, that ``account`` has what its state says."""
-        for part, micro in parts_of(account).items():
+        for part, micro in account_parts(account).items():
             yield from self._balance(beancount_account(account, part), micro)
 
     def system_balances(self, view: StateView) -> Iterator[str]:
@@ -104,15 +104,6 @@ def place_of(view: StateView, posting: Posting) -> str:
     if found is None:
         raise AssertionError("credits moved to an account that there is not")
     return beancount_account(found, posting.part)
-
-
-def parts_of(account: AccountState) -> Mapping[Part, int]:
-    """What an account has, by part, in micro-credits; an overdraft is negative."""
-    return {
-        Part.AVAILABLE: account.available_micro - account.overdrawn_micro,
-        Part.HELD: account.held_micro,
-        Part.UNVESTED: account.unvested_micro,
-    }
 
 
 def _credits(micro: int) -> str:
@@ -149,11 +140,12 @@ def statement_in_beancount(
     yield writer.head()
     last = before
     if before is not None:
-        had = {part: micro for part, micro in parts_of(before.balance).items() if micro}
+        had = {part: micro for part, micro in account_parts(before.balance).items() if micro}
         yield _against_others(writer, before, had, kind="opening", reason="brought forward", facts={})
     for line in lines:
         changes = (line.available_change, line.held_change, line.unvested_change)
-        moved = {part: micro for part, micro in zip(parts_of(line.balance), changes, strict=True) if micro}
+        parts = account_parts(line.balance)
+        moved = {part: micro for part, micro in zip(parts, changes, strict=True) if micro}
         facts = {"entry": str(line.index), "digest": line.digest.hex()}
         facts |= {"counterpart": line.counterpart_name} if line.counterpart_name else {}
         kind = line.kind.name.lower()

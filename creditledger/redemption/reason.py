@@ -8,7 +8,7 @@ from typing import Final
 
 from creditledger.credits.holds import hold_of
 from creditledger.credits.jobs import job_of
-from creditledger.credits.pending import pending_records
+from creditledger.credits.pending import concerned, pending_records
 from creditledger.credits.pool import tip_of
 from creditledger.credits.state import MAP, State
 from creditledger.quantities import ZERO_DIGEST
@@ -120,24 +120,12 @@ def _certified(movement: Movement, account: bytes | None) -> Iterator[str]:
     yield f"round {tip_of(after).certified_round}"
     waiting = {index for index, _ in pending_records(after)}
     for index, record in pending_records(before):
-        if index in waiting or (account is not None and account not in _named(before, record)):
+        if index in waiting or (account is not None and account not in concerned(before, record)):
             continue
         yield _announced(record).removesuffix(" announced")
     vested = sum(1 for _ in _vested(movement, account))
     if vested:
         yield f"{vested} lots vested"
-
-
-def _named(state: State, record: Record) -> tuple[bytes, ...]:
-    match record:
-        case Grant() | CreditLine():
-            return (record.account,)
-        case Slash():
-            return (record.node,)
-        case Clawback():
-            return (record.node, job_of(state, record.job).client)
-        case _:
-            return ()
 
 
 def _vested(movement: Movement, account: bytes | None) -> Iterator[LotState]:

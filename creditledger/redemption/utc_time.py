@@ -5,9 +5,9 @@ Source: specs/redemption.md §8."""
 from datetime import UTC, date, datetime, timedelta
 from typing import Final
 
+from creditledger.credits.spending import DAY_MS
 from creditledger.errors import MalformedRecordError
 
-DAY_MS: Final = 86_400_000
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _LAST_MS: Final = 253_402_300_799_999
 """The end of the year 9999: what lies later is shown as this."""

@@ -2,17 +2,15 @@
 
 Source: specs/redemption.md §9."""
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, Self
 
-from creditledger.errors import MalformedRecordError, StorageError
-from creditledger.ledger.directory import disk_errors, replace_file
+from creditledger.ledger.directory import disk_errors
+from creditledger.redemption.queues.settings_file import load_settings, save_settings
 
 SETTINGS_FILE: Final = "local.json"
 SLOTS_MAX: Final = 4_096
-_BYTES_MAX: Final = 65_536
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,24 +28,13 @@ class LocalSettings:
         """Write them durably, in a folder made if need be. Raises StorageError."""
         with disk_errors(folder):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        content = json.dumps(asdict(self), indent=1, sort_keys=True) + "\n"
-        replace_file(folder / SETTINGS_FILE, content.encode("ascii"), mode=0o600)
+        save_settings(folder / SETTINGS_FILE, asdict(self))
 
     @classmethod
     def installed(cls, folder: Path) -> Self | None:
         """What `save` wrote there, or None. Raises MalformedRecordError, StorageError."""
-        path = folder / SETTINGS_FILE
-        try:
-            with path.open("rb") as file:
-                content = file.read(_BYTES_MAX)
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise StorageError(f"{path} cannot be read: {error.strerror}") from error
-        try:
-            return cls(**_checked(json.loads(content)))
-        except (ValueError, TypeError, RecursionError) as error:
-            raise MalformedRecordError(f"{path} is not a queue's settings", found=str(error)[:100]) from None
+        found = load_settings(folder / SETTINGS_FILE, _checked)
+        return None if found is None else cls(**found)
 
 
 def _checked(found: Any) -> dict[str, Any]:

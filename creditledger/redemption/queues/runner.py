@@ -166,8 +166,7 @@ class QueueRunner:
             free = len(set(self._slots) - {slot for job in self._occupying() for slot in job.slots})
             able = [job for job in self._not_begun() if job.digest not in passed and self._limit_ms(job) > 0]
             able = [job for job in able if job.hold.gpus <= len(self._slots)]
-            overhead_ms = self._timing.grace_ms + self._timing.heartbeat_ms
-            chosen = next_to_start(able, self._occupied(), free=free, overhead_ms=overhead_ms)
+            chosen = next_to_start(able, self._occupied(), free=free, overhead_ms=self._overhead_ms)
             if chosen is None:
                 return started
             passed.add(chosen.digest)
@@ -176,12 +175,16 @@ class QueueRunner:
             elif self._claim_and_launch(chosen):
                 started.append(chosen.digest)
 
+    @property
+    def _overhead_ms(self) -> int:
+        """What a job may take beyond its time until its slots are free."""
+        return self._timing.grace_ms + self._timing.heartbeat_ms
+
     def _occupied(self) -> list[Occupied]:
-        overhead_ms = self._timing.grace_ms + self._timing.heartbeat_ms
         return [
             Occupied(
                 slots=len(set(job.slots) & set(self._slots)),
-                left_ms=max(0, job.limit_ms - job.elapsed_ms) + overhead_ms,
+                left_ms=max(0, job.limit_ms - job.elapsed_ms) + self._overhead_ms,
             )
             for job in self._occupying()
         ]

@@ -7,6 +7,7 @@ from creditledger.credits.spending import DAY_MS
 from creditledger.errors import ConflictError, LimitError, RoleError, SignatureError
 from creditledger.quantities import AMOUNT_MAX, ZERO_DIGEST
 from creditledger.records.parameters import LevyUse
+from creditledger.redemption.position import spending_notices
 from fakes.cast import HOUR_MS, START_MS, ed25519
 from fakes.pool import Pool
 
@@ -37,6 +38,11 @@ def machine_hold(pool: Pool, *, tag: object = 0):
 
 def spent(pool: Pool, delegate: bytes = ZERO_DIGEST) -> int:
     return reading.budget_of(pool.view, pool.client.public_key, delegate).spent_micro(pool.view, pool.now)
+
+
+def is_low(pool: Pool, now_unix_ms: int) -> bool:
+    """Whether readers are told that little is left."""
+    return bool(spending_notices(pool.view, pool.client.public_key, now_unix_ms=now_unix_ms))
 
 
 def test_holds_and_transfers_count_up_to_the_limit(pool: Pool) -> None:
@@ -132,12 +138,12 @@ def test_at_most_a_years_days_are_kept(pool: Pool) -> None:
 def test_readers_are_told_when_little_is_left(pool: Pool) -> None:
     pool.submit(pool.papers.budget(pool.client, 2 * HELD, notice_micro=HELD))
     budget = reading.budget_of(pool.view, pool.client.public_key)
-    assert not budget.is_low(pool.view, pool.now)
+    assert not is_low(pool, pool.now)
     pool.submit(hold(pool))
-    assert not budget.is_low(pool.view, pool.now)
+    assert not is_low(pool, pool.now)
     pool.submit(pool.papers.transfer(pool.client, pool.node.public_key, 1))
-    assert (budget.left_micro(pool.view, pool.now), budget.is_low(pool.view, pool.now)) == (HELD - 1, True)
-    assert not budget.is_low(pool.view, pool.now + DAY_MS)
+    assert (budget.left_micro(pool.view, pool.now), is_low(pool, pool.now)) == (HELD - 1, True)
+    assert not is_low(pool, pool.now + DAY_MS)
 
 
 def test_a_budget_is_its_accounts_own(pool: Pool) -> None:

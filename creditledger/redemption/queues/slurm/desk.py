@@ -1,14 +1,12 @@
 """An installed queue, opened: one process at a time runs it. Source: specs/redemption.md §10."""
 
-import fcntl
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from creditledger.errors import BusyError, StorageError
+from creditledger.ledger.directory import WriterLock
 from creditledger.redemption.queues.slurm.installation import DOORBELL
 from creditledger.redemption.queues.slurm.sales import Sales
 from creditledger.redemption.queues.slurm.settings import SlurmSettings
@@ -32,18 +30,11 @@ def opened_book(directory: Path, settings: SlurmSettings, *, is_shadow: bool) ->
 @contextmanager
 def alone(directory: Path) -> Iterator[None]:
     """Nobody else runs this queue meanwhile. Raises BusyError, StorageError."""
+    lock = WriterLock(directory / _LOCK, taken="another process runs this queue")
     try:
-        descriptor = os.open(directory / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise StorageError(f"queue cannot be locked: {error.strerror}", found=str(directory)) from error
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise BusyError("another process runs this queue", found=str(directory)[-100:]) from None
         yield
     finally:
-        os.close(descriptor)
+        lock.close()
 
 
 class Doorbell:

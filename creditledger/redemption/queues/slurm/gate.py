@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from creditledger.errors import StorageError
+from creditledger.ledger.directory import sync_directory
 from creditledger.redemption.queues.slurm.job import Attempt
 
 PAID_FOLDER: Final = "paid"
@@ -37,7 +38,7 @@ class Gate:
                 os.fsync(file.fileno())
             building.chmod(0o644)
             building.replace(self._paid / name)
-            _sync(self._paid)
+            sync_directory(self._paid)
         except OSError as error:
             raise StorageError(f"marker cannot be written: {error.strerror}", found=name) from error
 
@@ -50,7 +51,7 @@ class Gate:
         name = marker_name(attempt, user_id)
         try:
             (self._paid / name).unlink(missing_ok=True)
-            _sync(self._paid)
+            sync_directory(self._paid)
         except OSError as error:
             raise StorageError(f"marker cannot be withdrawn: {error.strerror}", found=name) from error
         return not self.has_started(attempt, user_id, hold=hold)
@@ -86,11 +87,3 @@ class Gate:
 def marker_name(attempt: Attempt, user_id: int) -> str:
     """What the prolog calls the attempt, from what Slurm tells it."""
     return f"{attempt.job}.{attempt.restarts}.{user_id}"
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -41,7 +41,6 @@ def install(
     directory: Path,
     settings: SlurmSettings,
     *,
-    is_shadow: bool,
     ledger_id: bytes,
     slurm_user: str | None = None,
     slurm_conf: str | None = None,
@@ -56,7 +55,7 @@ def install(
         if not account or set(account) - _SAFE:
             raise MalformedRecordError("not a Slurm account", expected="[A-Za-z0-9_.-]+", found=account[:60])
     scripts = (LUA, GATE, DOORBELL_SCRIPT)
-    places = _places(directory, settings, is_shadow=is_shadow, slurm_conf=slurm_conf)
+    places = _places(directory, settings, slurm_conf=slurm_conf)
     try:
         directory.mkdir(parents=True, exist_ok=True)
         for folder in FOLDERS:
@@ -73,7 +72,7 @@ def install(
     return Installation(
         directory=directory,
         files=tuple(directory / name for name in scripts),
-        slurm_conf=_lines(directory, is_shadow=is_shadow),
+        slurm_conf=_lines(directory, is_shadow=settings.is_shadow),
         spender=_spender(directory / SPENDER_KEY, ledger_id, random_secret),
     )
 
@@ -83,16 +82,14 @@ def _lines(directory: Path, *, is_shadow: bool) -> tuple[str, ...]:
     return ("JobSubmitPlugins=lua", *gate, f"EpilogSlurmctld={directory / DOORBELL_SCRIPT}")
 
 
-def _places(
-    directory: Path, settings: SlurmSettings, *, is_shadow: bool, slurm_conf: str | None
-) -> dict[str, str]:
+def _places(directory: Path, settings: SlurmSettings, *, slurm_conf: str | None) -> dict[str, str]:
     """What stands in the scripts' places."""
     accounts = ", ".join(f"[{json.dumps(account)}] = true" for account in settings.all_jobs_of)
     return {
         "@DIRECTORY@": shlex.quote(str(directory)),
         "@SLURM_CONF@": "" if slurm_conf is None else f"export SLURM_CONF={shlex.quote(slurm_conf)}",
         "@SCONTROL@": shlex.quote(shutil.which("scontrol") or "scontrol"),
-        "@SHADOW@": "true" if is_shadow else "false",
+        "@SHADOW@": "true" if settings.is_shadow else "false",
         "@USER_ID@": str(os.getuid()),
         "@ACCOUNTS@": accounts,
     }

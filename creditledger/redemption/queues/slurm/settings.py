@@ -1,17 +1,15 @@
 """How one Slurm cluster is sold: written when the queue is installed. Source: specs/redemption.md §10."""
 
-import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final
 
-from creditledger.errors import MalformedRecordError, StorageError
+from creditledger.errors import StorageError
+from creditledger.redemption.queues.settings_file import load_settings, save_settings
 
 SETTINGS_FILE: Final = "settings.json"
 HOUR_MS: Final = 3_600_000
-_BYTES_MAX: Final = 1_048_576
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,29 +51,16 @@ class SlurmSettings:
 
     def save(self, directory: Path) -> None:
         """Write `SETTINGS_FILE` there, whole and durably. Raises StorageError."""
-        path = directory / SETTINGS_FILE
-        building = path.with_suffix(".new")
-        try:
-            with building.open("w", encoding="utf-8") as file:
-                json.dump(asdict(self), file, indent=1, sort_keys=True)
-                file.flush()
-                os.fsync(file.fileno())
-            building.replace(path)
-        except OSError as error:
-            raise StorageError(f"{path} cannot be written: {error.strerror}") from error
+        save_settings(directory / SETTINGS_FILE, asdict(self))
 
     @classmethod
     def load(cls, directory: Path) -> "SlurmSettings":
         """Read what `save` wrote. Raises StorageError without it, MalformedRecordError."""
         path = directory / SETTINGS_FILE
-        try:
-            text = path.read_bytes()[:_BYTES_MAX]
-        except OSError as error:
-            raise StorageError(f"no queue is installed here: {error.strerror}", found=str(path)) from error
-        try:
-            return cls(**_checked(json.loads(text)))
-        except (ValueError, TypeError) as error:
-            raise MalformedRecordError(f"{path} is not a queue's settings", found=str(error)[:100]) from None
+        found = load_settings(path, _checked)
+        if found is None:
+            raise StorageError("no queue is installed here", found=str(path)[-100:])
+        return cls(**found)
 
 
 _TEXTS: Final = ("cluster", "queue", "untyped", "processors")

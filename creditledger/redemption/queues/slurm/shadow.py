@@ -33,14 +33,14 @@ class ShadowPayments:
             return quote_of(view, demand, ledger_id=ledger.id, queue=self._queue, now=self._clock())
 
     def shortfall(self, account: str, quote: Quote) -> str | None:
-        """Everybody can pay nothing."""
+        """Nothing is missing: everybody can pay nothing."""
 
     def place(self, account: str, quote: Quote, id: bytes) -> Placed:
         """Only a name for the row."""
         return Placed(hashlib.sha256(b"creditledger/v1/shadow-hold\0" + id).digest(), None)
 
     def find(self, account: str, id: bytes) -> Placed | None:
-        """As `place`."""
+        """Nothing is ever logged."""
 
     def certify(self) -> None:
         """There is nothing to certify."""

@@ -3,6 +3,7 @@
 Source: specs/redemption.md §10."""
 
 from creditledger.credits import reading
+from creditledger.credits.account import spendable_micro
 from creditledger.credits.spending import WHOLE_ACCOUNT
 from creditledger.credits.state import StateView
 from creditledger.redemption.amount import format_amount
@@ -18,7 +19,7 @@ def shortfall_of(
     state = reading.account_state(view, holder)
     if state is None:
         return f"the pool has no account {name}"
-    spendable = max(0, state.available_micro - state.overdrawn_micro + state.credit_line_micro)
+    spendable = spendable_micro(state)
     if spendable < amount_micro:
         return f"needs {format_amount(amount_micro)}, {name} has {format_amount(spendable)}"
     given = reading.delegation(view, holder, delegate, queue)
