@@ -165,6 +165,21 @@ def test_what_could_never_start_is_refused_at_once(
     assert queue.waiting() == []
 
 
+def test_a_job_that_ended_amid_a_turn_is_not_forgotten(pool: RedeemingPool, tmp_path: Path) -> None:
+    """Whoever stops when nothing waits or runs has settled everything."""
+
+    def until_it_ended(step: Step, launched: bytes) -> None:
+        if step == Step.LAUNCHED:
+            wait_for(lambda: not queue.running())
+
+    with open_queue(pool, tmp_path / "queue", observe=until_it_ended) as queue:
+        hold = queue.submit(pool.voucher(gpus=1), ["true"])
+        turn = queue.turn()
+        assert (turn.started, turn.settled, turn.waiting, turn.running) == ((hold,), (), 0, 1)
+        turn = queue.turn()
+        assert ([each.hold for each in turn.settled], turn.running) == ([hold], 0)
+
+
 def test_a_queue_with_fewer_slots_than_before_goes_on_with_those_that_fit(
     pool: RedeemingPool, queue: LocalQueue, tmp_path: Path
 ) -> None:

@@ -39,6 +39,7 @@ class Turn:
     """Holds that were expired in the ledger, this queue's and others'."""
     waiting: int
     running: int
+    """Jobs that were launched and are not settled yet: one that has just ended still counts."""
     problems: tuple[str, ...]
     """What could not be done and will be tried again."""
 
@@ -101,7 +102,7 @@ class QueueRunner:
             dropped=tuple(dropped),
             expired=expired,
             waiting=len(self._not_begun()),
-            running=len(self._occupying()),
+            running=len(self._jobs.unsettled()),
             problems=tuple(self._problems),
         )
 
