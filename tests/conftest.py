@@ -55,7 +55,7 @@ def memory_path(tmp_path: Path) -> Iterator[Path]:
         yield Path(folder)
 
 
-EXCUSED = ("torch", "petals", "cuda", "strace", "gcc", "loop", "nbd", "go", "slurm", "chromium")
+EXCUSED = ("torch", "petals", "cuda", "strace", "gcc", "loop", "nbd", "go", "slurm", "chromium", "deploy")
 """What a test may ask for and be skipped without, unless CREDITLEDGER_NO_SKIP names it: `loop,nbd`."""
 
 
