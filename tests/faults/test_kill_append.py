@@ -19,7 +19,7 @@ KILLS = int(os.environ.get("CREDITLEDGER_KILLS", "20"))
 """How often the verb is killed; the long tier sets 200."""
 FRAMES = 300
 OLD_ONES = 100
-"""So many of those acknowledged before an earlier kill are looked at after each; all of them after the last."""
+"""So many of those from before an earlier kill are looked at after each; all of them after the last."""
 
 
 def test_what_append_acknowledged_survives_a_kill(tmp_path: Path) -> None:
