@@ -49,9 +49,6 @@ def check(file: Path, receipt: str | None, colluding: int, as_json: bool) -> Non
         }
         for answer in answers
     ]
-    if not as_json:
-        for row in rows:
-            click.echo("{finding:<6}  {question}: {found}; wanted: {wanted}".format_map(row))
     broken = [answer for answer in answers if answer.finding is Finding.BROKEN]
     if broken:
         raise RefusedError(
@@ -61,6 +58,9 @@ def check(file: Path, receipt: str | None, colluding: int, as_json: bool) -> Non
         )
     if as_json:
         emit({"ok": True, "answers": rows}, as_json=True)
+        return
+    for row in rows:
+        click.echo("{finding:<6}  {question}: {found}; wanted: {wanted}".format_map(row))
 
 
 def _rules(file: Path) -> "Parameters":

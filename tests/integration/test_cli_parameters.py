@@ -22,15 +22,10 @@ def test_the_rules_of_a_new_pool_hold_and_broken_ones_are_named(tmp_path: Path) 
     assert cli("parameters", "check", file, "--colluding", "5").code == 6
 
 
-def test_a_person_reads_every_answer_also_where_the_rules_do_not_hold(tmp_path: Path) -> None:
+def test_a_person_reads_every_answer(tmp_path: Path) -> None:
     file = tmp_path / "pool.toml"
     file.write_text("")
     answers = ask("parameters", "check", file)["answers"]
     shown = cli("parameters", "check", file).out.splitlines()
     assert [line.split()[0] for line in shown] == [answer["finding"] for answer in answers]
     assert all(answer["question"] in line for answer, line in zip(answers, shown, strict=True))
-    file.write_text('[rates]\nalways_check = "204credits"\n')
-    broken = cli("parameters", "check", file)
-    assert broken.code == 6
-    assert len(broken.out.splitlines()) == len(answers)
-    assert any(line.startswith("broken") for line in broken.out.splitlines())
