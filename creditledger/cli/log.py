@@ -67,45 +67,10 @@ def _answer(line: str) -> dict[str, Any]:
 @json_option
 def status(ledger: Path, as_json: bool) -> None:
     """Show how far the log, its publication and its certified rounds have come."""
+    from creditledger.ledger.status import status_of
+
     with reading(ledger) as opened:
-        emit(_status(opened), as_json=as_json)
-
-
-def _status(ledger: "Ledger") -> dict[str, Any]:
-    from creditledger.credits import reading as credits
-
-    with ledger.read() as state:
-        tip, parameters = credits.tip(state), credits.parameters_in_force(state)
-        latest, certified = credits.latest_round(state), credits.latest_certified_round(state)
-        sums = credits.totals(state)
-        accounts = sum(1 for _ in credits.all_accounts(state))
-        unsettled = len(credits.unsettled_jobs(state))
-    return {
-        "ledger": ledger.id,
-        "origin": ledger.origin,
-        "size": tip.size,
-        "time_unix_ms": tip.time_unix_ms,
-        "published_size": _published_size(ledger),
-        "round": None if latest is None else latest.round.number,
-        "certified_round": None if certified is None else certified.round.number,
-        "certified_size": None if certified is None else certified.round.log_size,
-        "committee": len(parameters.committee),
-        "quorum": parameters.quorum,
-        "accounts": accounts,
-        "unsettled_jobs": unsettled,
-        "granted_micro": sums.granted_micro,
-        "available_micro": sums.available_micro,
-        "overdrawn_micro": sums.overdrawn_micro,
-        "held_micro": sums.held_micro,
-        "unvested_micro": sums.unvested_micro,
-        "burned_micro": sums.burned_micro,
-    }
-
-
-def _published_size(ledger: "Ledger") -> int:
-    from creditledger.transparency.checkpoint import parse_checkpoint_note
-
-    return parse_checkpoint_note(ledger.checkpoint()).size
+        emit(status_of(opened), as_json=as_json)
 
 
 @click.command()

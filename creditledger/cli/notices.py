@@ -24,33 +24,15 @@ def notices_after(opened: "Ledger", account: bytes, *, delegate: bytes | None = 
 def answer_with_notices(answer: dict[str, Any], notices: "Sequence[Notice]", *, as_json: bool) -> None:
     """The answer, with the notices in JSON; for a person they are lines on stderr."""
     if as_json:
+        from creditledger.redemption.position_row import notice_rows
+
         emit(answer | {"notices": notice_rows(notices)}, as_json=True)
         return
     emit(answer, as_json=False)
     tell(notices)
 
 
-def notice_rows(notices: "Sequence[Notice]") -> list[dict[str, Any]]:
-    """What runs low, as every verb answers it."""
-    return [
-        {
-            "notice": notice.shortage.value,
-            "delegate": delegate_or_none(notice.delegate),
-            "left_micro": notice.left_micro,
-            "below_micro": notice.below_micro,
-        }
-        for notice in notices
-    ]
-
-
 def tell(notices: "Sequence[Notice]") -> None:
     """What runs low, to a person: one line each on stderr."""
     for notice in notices:
         note(notice.text)
-
-
-def delegate_or_none(delegate: bytes) -> bytes | None:
-    """A budget's delegate; None where it is the whole account's."""
-    from creditledger.credits.spending import WHOLE_ACCOUNT
-
-    return None if delegate == WHOLE_ACCOUNT else delegate

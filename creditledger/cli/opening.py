@@ -5,12 +5,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from creditledger.errors import StorageError, UnknownIdError
+from creditledger.errors import StorageError
+from creditledger.ledger.naming import account_id as account_id
+from creditledger.ledger.naming import as_digest as as_digest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from creditledger.credits.state import StateView
     from creditledger.ledger.cosigning import Cosigner
     from creditledger.ledger.keyring import KeyFile
     from creditledger.ledger.ledger import Ledger
@@ -116,29 +117,6 @@ def find_key_of_account(opened: "Ledger", account: bytes) -> Path | None:
         except CreditLedgerError:
             continue
     return None
-
-
-def account_id(state: "StateView", text: str) -> bytes:
-    """The account that ``text`` names: 64 hex digits, or a registered name. Raises UnknownIdError."""
-    from creditledger.credits import reading as credits
-
-    found = as_digest(text)
-    if found is not None and credits.account_state(state, found) is not None:
-        return found
-    named = credits.account_named(state, text)
-    # The operator has a name and no account.
-    if named is None or credits.account_state(state, named) is None:
-        raise UnknownIdError(
-            "no such account", expected="a hex id or registered name", found=ascii(text)[:80]
-        )
-    return named
-
-
-def as_digest(text: str) -> bytes | None:
-    """The 32 bytes that 64 lower-case hex digits spell; None for any other text."""
-    if len(text) != 64 or set(text) - set("0123456789abcdef"):
-        return None
-    return bytes.fromhex(text)
 
 
 def new_id() -> bytes:

@@ -3,10 +3,12 @@
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 import click
+
+from creditledger.ledger.json_line import as_line as as_line
+from creditledger.ledger.json_line import plain as plain
 
 LINE_MAX = 600
 
@@ -20,11 +22,6 @@ def emit(answer: Answer, *, as_json: bool) -> None:
         return
     for name, value in answer.items():
         click.echo(f"{name.replace('_', ' ')}: {shown(value)}")
-
-
-def as_line(answer: Answer) -> str:
-    """One JSON object on one line. Raises ValueError for a number that JSON has no word for."""
-    return json.dumps(plain(answer), separators=(",", ":"), allow_nan=False)
 
 
 def emit_rows(rows: Sequence[Answer], *, as_json: bool, title: str) -> None:
@@ -94,19 +91,6 @@ def fail(
         click.echo(_one_line(f"creditledger: {message}{suffix}") + place, err=True)
     sys.stdout.flush()
     return exit_code
-
-
-def plain(value: Any) -> Any:
-    """``value`` as JSON types: bytes as hex, paths as text, mappings and sequences all the way down."""
-    if isinstance(value, bytes):
-        return value.hex()
-    if isinstance(value, Path):
-        return str(value)
-    if isinstance(value, Mapping):
-        return {str(name): plain(item) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    return value
 
 
 def shown(value: Any) -> str:

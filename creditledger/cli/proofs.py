@@ -5,14 +5,14 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from creditledger.cli.opening import account_id, as_digest, reading
+from creditledger.cli.opening import as_digest, reading
 from creditledger.cli.options import OUTPUT_FILE, json_option, ledger_argument
 from creditledger.cli.output import emit
 from creditledger.cli.output_file import output_file
 from creditledger.errors import MalformedRecordError, UnknownIdError
 
 if TYPE_CHECKING:
-    from creditledger.ledger.prove import Level, Prover
+    from creditledger.ledger.prove import Level
 
 
 @click.command()
@@ -61,6 +61,7 @@ def prove(
     ID is the digest of a receipt, batch or hold, an account's id or name, or an account's key. For a
     tlog-proof it is the digest of any logged record, of a receipt, or an entry's index."""
     from creditledger.ledger.prove import prover
+    from creditledger.ledger.prove_by_id import bundle_of
     from creditledger.transparency.trust_policy import TrustPolicy
 
     if absent and form == "tlog-proof":
@@ -73,7 +74,7 @@ def prove(
         if absent:
             subject, encoded = "absent", proving.absent(_digest(subject_id))
         elif form == "bundle":
-            subject, encoded = _bundle(proving, subject_id, level)
+            subject, encoded = bundle_of(proving, subject_id, most=level)
         else:
             proof = proving.tlog_proof(_entry(subject_id))
             subject, encoded, index = "entry", proof.encode(), {"index": proof.index}
@@ -98,40 +99,6 @@ def _entry(text: str) -> int | bytes:
         raise UnknownIdError(
             "no entry is called so", expected="a record's digest or an index", found=ascii(text)[:80]
         ) from None
-
-
-def _bundle(proving: "Prover", text: str, level: "Level") -> tuple[str, bytes]:
-    from creditledger.credits import reading as credits
-
-    digest, state = as_digest(text), proving.state
-    if digest is None:
-        return "account", proving.account(account_id(state, text))
-    if credits.receipt_state(state, digest) is not None:
-        return "receipt", proving.receipt(digest, most=level)
-    if credits.hold_state(state, digest) is not None:
-        return "hold", proving.hold(digest)
-    if credits.account_state(state, digest) is not None:
-        return "account", proving.account(digest)
-    if credits.key_state(state, digest) is not None:
-        return "key", proving.key(digest)
-    return "batch", proving.batch(_batch(proving, digest))
-
-
-def _batch(proving: "Prover", digest: bytes) -> bytes:
-    from creditledger.credits.reading import consumed_index
-    from creditledger.records.entry import Entry
-    from creditledger.records.receipt import Batch
-
-    index = consumed_index(proving.state, digest)
-    if index is None:
-        raise UnknownIdError("nothing is known under this id", found=digest.hex())
-    record = Entry.decode(proving.log.entry_bytes(index)).record
-    if not isinstance(record, Batch):
-        kind = record.KIND.name.lower()
-        raise UnknownIdError(
-            "there is no bundle for such a record", expected="receipt, batch, hold", found=kind
-        )
-    return digest
 
 
 def _digest(text: str) -> bytes:

@@ -34,21 +34,14 @@ def complete(ledger: "Ledger") -> None:
     """Close and certify a round if the validators whose keys are here are a quorum.
 
     A witness or clock that is not ready leaves what was logged pending, and says so on stderr."""
+    from creditledger.ledger.rounds import reaches_quorum
+
     if not reaches_quorum(ledger):
         return
     try:
         ledger.complete_round()
     except BusyError as error:
         note(f"logged, but no round could be certified: {error}")
-
-
-def reaches_quorum(ledger: "Ledger") -> bool:
-    """Whether the validators whose key files lie in the ledger's directory can certify alone."""
-    from creditledger.credits.reading import parameters_in_force
-
-    with ledger.read() as state:
-        quorum = parameters_in_force(state).quorum
-    return len(ledger.local_validators()) >= quorum
 
 
 def covered(ledger: "Ledger", index: int) -> dict[str, Any]:

@@ -16,7 +16,6 @@ from creditledger.cli.options import (
     model_path,
 )
 from creditledger.cli.output import emit, note
-from creditledger.cli.rounds import reaches_quorum
 from creditledger.errors import BusyError, RoleError, UnknownIdError
 
 if TYPE_CHECKING:
@@ -146,15 +145,10 @@ def _due(path: Path, validator: "Validator", *, is_patient: bool) -> "Iterator[A
 
 
 def _advance(path: Path) -> None:
-    """Expire and settle what is due, certify what can be, and publish."""
+    from creditledger.ledger.rounds import advance
+
     with writing(path) as ledger:
-        ledger.expire_due()
-        ledger.settle_due()
-        if reaches_quorum(ledger):
-            ledger.complete_round()
-            return
-        ledger.certify()
-        ledger.publish()
+        advance(ledger)
 
 
 def _row(action: "Action") -> dict[str, Any]:

@@ -131,6 +131,24 @@ def complete_round(
         return standing(state)
 
 
+def reaches_quorum(ledger: "Ledger") -> bool:
+    """Whether the validators whose key files lie in the ledger's directory can certify alone."""
+    with ledger.read() as state:
+        quorum = reading.parameters_in_force(state).quorum
+    return len(ledger.local_validators()) >= quorum
+
+
+def advance(ledger: "Ledger") -> None:
+    """Expire and settle what is due, certify what can be, and publish."""
+    ledger.expire_due()
+    ledger.settle_due()
+    if reaches_quorum(ledger):
+        ledger.complete_round()
+        return
+    ledger.certify()
+    ledger.publish()
+
+
 def _attest(ledger: "Ledger", signers: Mapping[int, BlsSigner]) -> None:
     with ledger.read() as state:
         info = _latest(state)
