@@ -24,6 +24,7 @@ from creditledger.ledger.local_witness import WitnessFile
 from creditledger.ledger.operator_keys import OperatorAt, operator_at
 from creditledger.ledger.publish import CHECKPOINT, published_files
 from creditledger.ledger.stored_log import (
+    BESIDE,
     BODIES,
     ENTRY,
     LOG,
@@ -124,7 +125,7 @@ def _check_pages(store: Path) -> None:
 
 def _check_keys(view: StateView, log: StoredLog) -> None:
     """Every row is found by its key, of a known kind, with its checksum; the log's size gives how many."""
-    counts = {ENTRY: 0, NODE: 0, BODIES: 0, STATE: 0, LOG: 0, FAILED: 0}
+    counts = {ENTRY: 0, NODE: 0, BODIES: 0, STATE: 0, LOG: 0, FAILED: 0, BESIDE: 0}
     for key, value in view.scan(b""):
         if view.get(key) != value:
             # A damaged branch of the store's tree: whoever asks for the key would take it for absent.

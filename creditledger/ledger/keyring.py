@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -17,7 +17,7 @@ from creditledger.ledger.directory import (
     sync_directory,
     write_new,
 )
-from creditledger.records.parameters import Genesis
+from creditledger.records.parameters import Genesis, Member
 from creditledger.transparency.bls import BlsSigner, key_from_seed
 from creditledger.transparency.cosignature import MlDsaCosignatureSigner
 from creditledger.transparency.keys import Ed25519Signer
@@ -257,6 +257,16 @@ def ml_dsa_in(path: Path, genesis: Genesis) -> MlDsaCosignatureSigner | None:
     if not is_there(path):
         return None
     return load_key(path, roles=(KeyRole.LOG,), ledger_id=genesis.ledger_id).ml_dsa(genesis.origin)
+
+
+def bls_signers_in(folder: Path, committee: Sequence[Member], *, ledger_id: bytes) -> dict[int, BlsSigner]:
+    """Signers of the members whose ``validator-*.key`` lies in ``folder``, by index. Raises as `load_key`."""
+    with disk_errors(folder):
+        files = sorted(folder.glob("validator-*.key"))
+    keys = [load_key(path, roles=(KeyRole.VALIDATOR,), ledger_id=ledger_id).bls() for path in files]
+    by_key = {signer.public_key: signer for signer in keys}
+    found = {index: by_key.get(member.bls_key) for index, member in enumerate(committee)}
+    return {index: signer for index, signer in found.items() if signer is not None}
 
 
 def bind_key(path: Path, *, ledger_id: bytes) -> KeyFile:

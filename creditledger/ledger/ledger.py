@@ -24,11 +24,10 @@ from creditledger.ledger.cosigning import Cosigner, Reply
 from creditledger.ledger.directory import (
     LedgerDirectory,
     WriterLock,
-    disk_errors,
     is_there,
 )
 from creditledger.ledger.head import HeadFile, log_key, require_not_rolled_back
-from creditledger.ledger.keyring import KeyRole, ed25519_in, load_key, ml_dsa_in
+from creditledger.ledger.keyring import KeyRole, bls_signers_in, ed25519_in, ml_dsa_in
 from creditledger.ledger.lmdb_store import LmdbStore
 from creditledger.ledger.local_witness import LocalWitness
 from creditledger.ledger.operator_keys import (
@@ -41,8 +40,8 @@ from creditledger.ledger.operator_keys import (
 from creditledger.ledger.public_log import PublicLog
 from creditledger.ledger.reader_policy import require_own_key
 from creditledger.ledger.rounds import RoundStanding
-from creditledger.ledger.stored_log import StoredLog, state_of
-from creditledger.ledger.writer import Acknowledgement, Outcome, Writer
+from creditledger.ledger.stored_log import StoredLog, kept_beside, state_of
+from creditledger.ledger.writer import Acknowledgement, Beside, Outcome, Writer
 from creditledger.quantities import ZERO_DIGEST
 from creditledger.records.entry import Entry, Submission
 from creditledger.records.parameters import Genesis, Member, Parameters
@@ -68,6 +67,8 @@ class Snapshot:
 
     log: StoredLog
     state: StateView
+    beside: StateView
+    """What a service keeps beside the log."""
 
 
 class Ledger:
@@ -96,30 +97,34 @@ class Ledger:
         self._validators: tuple[Sequence[Member], dict[int, BlsSigner]] | None = None
         self.genesis = genesis
         self.id: bytes = genesis.ledger_id
-        head = HeadFile(directory.head, origin=self.origin, operator=self.genesis.operator)
+        self._head = HeadFile(directory.head, origin=self.origin, operator=self.genesis.operator)
         self._public = PublicLog(directory, origin=self.origin, ml_dsa=ml_dsa, cosigners=cosigners)
         self._writer: Writer | None = None
         if lock is None:
             with store.read() as view:
-                require_not_rolled_back(StoredLog(view), head.read(operator_at(state_of(view))))
+                require_not_rolled_back(StoredLog(view), self._head.read(operator_at(state_of(view))))
             return
-        with store.read() as view:
+        self._writer = self._new_writer()
+
+    def _new_writer(self) -> Writer:
+        with self._store.read() as view:
             self._operator.in_force(state_of(view))
             published = self._public.verified()
             if published is not None:
                 require_not_rolled_back(StoredLog(view), published.checkpoint, what="published checkpoint")
-        self._writer = Writer(
-            store,
-            head,
-            directory.sealed,
+        writer = Writer(
+            self._store,
+            self._head,
+            self._directory.sealed,
             origin=self.origin,
             ledger_id=self.id,
             operator=self._operator,
-            verifier=verifier,
-            clock=clock,
+            verifier=self._verifier,
+            clock=self._clock,
             ask_witnesses=self._ask_witnesses if self._public.asks_witnesses else None,
         )
-        self._writer.note_witnesses(None if published is None else published.cosigned_unix_ms)
+        writer.note_witnesses(None if published is None else published.cosigned_unix_ms)
+        return writer
 
     @staticmethod
     def create(
@@ -247,7 +252,7 @@ class Ledger:
     def snapshot(self) -> Iterator[Snapshot]:
         """Log and state of one moment. Keep it short: a growing store waits for it to end."""
         with self._store.read() as view:
-            yield Snapshot(log=StoredLog(view), state=state_of(view))
+            yield Snapshot(log=StoredLog(view), state=state_of(view), beside=kept_beside(view))
 
     @contextmanager
     def read(self) -> Iterator[StateView]:
@@ -277,9 +282,17 @@ class Ledger:
         """The note of the last published checkpoint. Raises StorageError if there is none."""
         return self._public.checkpoint()
 
-    def submit(self, submissions: Sequence[Submission]) -> list[Outcome]:
+    def submit(self, submissions: Sequence[Submission], *, also: Beside | None = None) -> list[Outcome]:
         """Log what the rules allow in one durable commit: see `Writer.submit`."""
-        return self._require_writer().submit(submissions)
+        return self._require_writer().submit(submissions, also=also)
+
+    def reopen(self) -> None:
+        """Go on after a failure whose cause is gone, checking all that `open` checks. Raises as it does."""
+        turn = self._require_writer().turn
+        with turn:
+            self._store.reopen()
+            self._writer = self._new_writer()
+            self._writer.turn = turn
 
     def append(self, submission: Submission) -> Acknowledgement:
         """Log one submission durably, or raise the error it is refused with."""
@@ -349,16 +362,8 @@ class Ledger:
         with self.read() as state:
             committee = reading.parameters_in_force(state).committee
         if self._validators is None or self._validators[0] != committee:
-            self._validators = committee, self._load_validators(committee)
+            self._validators = committee, bls_signers_in(self._directory.keys, committee, ledger_id=self.id)
         return self._validators[1]
-
-    def _load_validators(self, committee: Sequence[Member]) -> dict[int, BlsSigner]:
-        with disk_errors(self._directory.keys):
-            files = sorted(self._directory.keys.glob("validator-*.key"))
-        keys = [load_key(path, roles=(KeyRole.VALIDATOR,), ledger_id=self.id).bls() for path in files]
-        by_key = {signer.public_key: signer for signer in keys}
-        found = {index: by_key.get(member.bls_key) for index, member in enumerate(committee)}
-        return {index: signer for index, signer in found.items() if signer is not None}
 
     def complete_round(self, validators: Mapping[int, BlsSigner] | None = None) -> RoundStanding:
         """Bring everything logged under a certified round, as far as ``validators`` suffice.

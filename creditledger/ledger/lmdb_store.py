@@ -97,6 +97,17 @@ class LmdbStore:
             self._environment.close()
         self._environment = None
 
+    def reopen(self) -> None:
+        """Open the files anew after a failure, as a new process would. Waits for the readers of this process.
+
+        Raises as opening does; the store then stays failed."""
+        with self._turn, self._gate:
+            self._await_readers()
+            map_size = MAP_SIZE if self._environment is None else int(self._environment.info()["map_size"])
+            self.close()
+            self._environment = _open_environment(self._path, read_only=self._read_only, map_size=map_size)
+            self._failure = ""
+
     @property
     def map_size(self) -> int:
         """Bytes that the store may take before its map must grow."""

@@ -1,7 +1,8 @@
 """The log inside a store: entries, tree nodes, bodies, and the fold's state beside them.
 
 Keys: ``e`` + u64be index, ``h`` + level + u64be index, ``b`` + root, ``s`` + the state's own,
-``l`` for size and root, and ``f`` + failed ids (`failed_ids`). Source: specs/ledger.md §3."""
+``l`` for size and root, ``f`` + failed ids (`failed_ids`), and ``k`` + what a service keeps beside the log.
+Source: specs/ledger.md §3."""
 
 import hashlib
 from collections.abc import Sequence
@@ -24,6 +25,7 @@ NODE: Final = b"h"
 BODIES: Final = b"b"
 STATE: Final = b"s"
 LOG: Final = b"l"
+BESIDE: Final = b"k"
 
 
 def entry_key(index: int) -> bytes:
@@ -39,6 +41,11 @@ def node_key(level: int, index: int) -> bytes:
 def state_of(view: StateView) -> StateView:
     """The fold's state within a store's view."""
     return Prefixed(view, STATE)
+
+
+def kept_beside(view: StateView) -> StateView:
+    """What a service keeps beside the log; no part of it, and no replay rebuilds it."""
+    return Prefixed(view, BESIDE)
 
 
 class StoredLog:

@@ -23,7 +23,7 @@ from creditledger.ledger.failed_ids import FailedIds, SignerSeen
 from creditledger.ledger.head import HeadFile, require_not_rolled_back
 from creditledger.ledger.operator_keys import OperatorSigners, operator_at
 from creditledger.ledger.store import Store
-from creditledger.ledger.stored_log import StoredLog, state_of
+from creditledger.ledger.stored_log import StoredLog, kept_beside, state_of
 from creditledger.records.entry import Entry, Submission
 from creditledger.records.receipt import Batch
 from creditledger.records.state import consumed_key
@@ -43,6 +43,8 @@ class Acknowledgement:
 
 
 Outcome: TypeAlias = Acknowledgement | CreditLedgerError
+Beside: TypeAlias = Callable[[StateView, Sequence[Outcome]], None]
+"""Writes rows of its own, in the commit of the group whose outcomes it is handed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +98,10 @@ class Writer:
             signer = operator.in_force(state)
         self._replace_head(Checkpoint(origin=origin, size=log.size, root=log.root), signer)
 
-    def submit(self, submissions: Sequence[Submission]) -> list[Outcome]:
+    def submit(self, submissions: Sequence[Submission], *, also: Beside | None = None) -> list[Outcome]:
         """Log what the rules allow, in order, in one durable commit; then answer, in order.
+
+        ``also`` may write what is kept beside the log (`stored_log.kept_beside`) in the same commit.
 
         A refused submission leaves nothing but, perhaps, its id as failed, and answers with its error; a
         repeat answers with its first index. Raises BusyError if the clock cannot be right, and StorageError
@@ -108,7 +112,7 @@ class Writer:
                 raise StorageError(f"writer stopped: {self._failure}", expected="a ledger opened anew")
             now = self._take_time()
             try:
-                return self._commit(submissions, now)
+                return self._commit(submissions, now, also)
             except (StorageError, IntegrityError) as error:
                 self._failure = str(error)
                 raise
@@ -139,7 +143,7 @@ class Writer:
         witnessed, tolerance = self._witnessed_unix_ms, self._tolerance_ms
         return witnessed is not None and witnessed - tolerance <= now <= witnessed + tolerance + 1_000
 
-    def _commit(self, submissions: Sequence[Submission], now: int) -> list[Outcome]:
+    def _commit(self, submissions: Sequence[Submission], now: int, also: Beside | None) -> list[Outcome]:
         # The order is the promise: sealed sketches, then the commit, then the head, then the answer.
         # Stopped anywhere between, what was answered is there, and what is there is whole.
         with self._store.write() as view:
@@ -152,6 +156,8 @@ class Writer:
             if any(isinstance(outcome, Acknowledgement) and not outcome.repeated for outcome in outcomes):
                 log.seal()
                 self._keep_sealed(sealed)
+            if also is not None:
+                also(kept_beside(view), outcomes)
             # Also after a rotation in this group: nothing was admitted whose successor is not here.
             signer = self._operator.in_force(state_of(view))
         self._replace_head(Checkpoint(origin=self._origin, size=log.size, root=log.root), signer)
