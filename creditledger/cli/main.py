@@ -59,6 +59,7 @@ VERBS: Final = {
     "validate": "validators",
     "canary": "canaries",
     "witness": "witness",
+    "serve": "serve",
     "calibrate": "calibrating",
     "compare": "kernels",
     "report": "reports",

@@ -2,33 +2,28 @@
 
 import contextlib
 import os
-import signal
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from creditledger.cli.listening import (
+    ends_on_sigterm,
+    listen_option,
+    ready_option,
+    require_service,
+    say_ready,
+)
 from creditledger.cli.options import json_option
 from creditledger.cli.output import emit
-from creditledger.errors import CreditLedgerError, KeyFormatError, StorageError
+from creditledger.errors import CreditLedgerError, KeyFormatError
 
 if TYPE_CHECKING:
     from creditledger.service.witness_directory import WitnessDirectory
     from creditledger.transparency.note import VerifierKey
-
-
-def _address(ctx: click.Context, param: click.Parameter, value: str) -> tuple[str, int]:
-    host, colon, port = value.rpartition(":")
-    is_bracketed = host.startswith("[") and host.endswith("]")
-    host = host[1:-1] if is_bracketed else host
-    is_number = port.isascii() and port.isdigit() and len(port) <= 5 and int(port) <= 65_535
-    if not colon or not host or not is_number or (":" in host) != is_bracketed:
-        raise click.BadParameter("expected HOST:PORT, or [IPV6]:PORT", ctx=ctx, param=param)
-    return host, int(port)
 
 
 def _vkeys(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> "list[VerifierKey]":
@@ -41,28 +36,13 @@ def _vkeys(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -
     return vkeys
 
 
-def _open_descriptor(ctx: click.Context, param: click.Parameter, value: int | None) -> int | None:
-    if value is not None:
-        try:
-            os.fstat(value)
-        except OSError:
-            raise click.BadParameter(f"descriptor {value} is not open", ctx=ctx, param=param) from None
-    return value
-
-
 @click.command()
 @click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
-@click.option("--listen", required=True, metavar="HOST:PORT", callback=_address, help="Port 0: a free one.")
+@listen_option
 @click.option("--name", metavar="NAME", help="Name of the new witness. Default: the directory's.")
 @click.option("--log", "vkeys", metavar="VKEY", multiple=True, callback=_vkeys, help="Watch this log too.")
 @click.option("--ml-dsa", is_flag=True, help="Cosign with ML-DSA-44 too, from now on.")
-@click.option(
-    "--ready-fd",
-    type=click.IntRange(0),
-    metavar="N",
-    callback=_open_descriptor,
-    help="Write the address to descriptor N when listening.",
-)
+@ready_option
 @json_option
 def witness(
     directory: Path,
@@ -76,12 +56,12 @@ def witness(
     """Run a witness in DIR until it is stopped; the first time, make it with a fresh key.
 
     It watches the logs in DIR/logs. DIR is the witness: never run it from a copy or a backup."""
-    _require_service()
+    require_service("a witness")
     from creditledger.service.http_server import address_of, listening_socket
     from creditledger.service.witness_directory import WitnessDirectory
 
     # Listening first: an address in use makes no directory.
-    with _ends_on_sigterm(), listening_socket(*listen) as listening:
+    with ends_on_sigterm(), listening_socket(*listen) as listening:
         _make_if_new(directory, name)
         with contextlib.closing(WitnessDirectory(directory)) as opened:
             if name is not None:
@@ -93,7 +73,7 @@ def witness(
             def announce() -> None:
                 emit(_answer(directory, opened, address_of(listening)), as_json=as_json)
                 sys.stdout.flush()
-                _say_ready(ready_fd, address_of(listening))
+                say_ready(ready_fd, address_of(listening))
 
             _serve(opened, listening, announce)
 
@@ -135,33 +115,3 @@ def _answer(directory: Path, opened: "WitnessDirectory", address: str) -> dict[s
         "address": address,
         "logs": len(opened.logs),
     }
-
-
-def _say_ready(descriptor: int | None, address: str) -> None:
-    if descriptor is not None:
-        with open(descriptor, "w") as ready:
-            ready.write(address + "\n")
-
-
-@contextlib.contextmanager
-def _ends_on_sigterm() -> Iterator[None]:
-    """Being told to end is no failure: exit code 0, whenever it comes."""
-
-    def leave(number: int, frame: FrameType | None) -> None:
-        raise click.exceptions.Exit(0)
-
-    before = signal.signal(signal.SIGTERM, leave)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _require_service() -> None:
-    try:
-        import starlette  # noqa: F401
-        import uvicorn  # noqa: F401
-    except ImportError as missing:
-        raise StorageError(
-            "a witness needs the packages starlette and uvicorn: pip install 'creditledger[service]'"
-        ) from missing

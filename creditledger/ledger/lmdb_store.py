@@ -44,6 +44,7 @@ class LmdbStore:
         self._read_only = read_only
         self._pid = os.getpid()
         self._failure = ""
+        self._cause: BaseException | None = None
         self._readers = 0
         self._commits = 0
         self._gate = threading.Condition()
@@ -106,7 +107,7 @@ class LmdbStore:
             map_size = MAP_SIZE if self._environment is None else int(self._environment.info()["map_size"])
             self.close()
             self._environment = _open_environment(self._path, read_only=self._read_only, map_size=map_size)
-            self._failure = ""
+            self._failure, self._cause = "", None
 
     @property
     def map_size(self) -> int:
@@ -168,7 +169,7 @@ class LmdbStore:
             return False
         except lmdb.Error as error:
             transaction.abort()
-            raise self._poison(str(error)) from error
+            raise self._poison(str(error), error) from error
         except BaseException:
             transaction.abort()
             raise
@@ -190,7 +191,9 @@ class LmdbStore:
         import lmdb
 
         if self._failure:
-            raise StorageError(f"store failed before: {self._failure}", expected="a store opened anew")
+            raise StorageError(
+                f"store failed before: {self._failure}", expected="a store opened anew"
+            ) from self._cause
         if self._environment is None:
             raise StorageError("store is closed", expected="an open store")
         if os.getpid() != self._pid:
@@ -206,13 +209,13 @@ class LmdbStore:
         except lmdb.ReadersFullError as error:
             raise BusyError("store has too many readers", expected=f"at most {READERS_MAX}") from error
         except (lmdb.CorruptedError, lmdb.PageNotFoundError, lmdb.InvalidError) as error:
-            self._poison(str(error))
+            self._poison(str(error), error)
             raise _damaged(str(error), self._path) from error
         except (lmdb.Error, OSError) as error:
-            raise self._poison(str(error)) from error
+            raise self._poison(str(error), error) from error
 
-    def _poison(self, failure: str) -> StorageError:
-        self._failure = failure[:200]
+    def _poison(self, failure: str, cause: BaseException | None = None) -> StorageError:
+        self._failure, self._cause = failure[:200], cause
         return StorageError(f"store failed: {failure}", expected="a store opened anew", found=str(self._path))
 
 

@@ -84,7 +84,7 @@ class Writer:
         self._clock = clock
         self.turn = threading.RLock()
         """Held by whoever writes what depends on what it read."""
-        self._failure = ""
+        self._failure: CreditLedgerError | None = None
         self._ask_witnesses = ask_witnesses
         self._witnessed_unix_ms: int | None = None
         with store.read() as view:
@@ -108,13 +108,15 @@ class Writer:
         or IntegrityError if nothing of the group may be believed to be logged: the writer then refuses all
         work until the ledger is opened anew."""
         with self.turn:
-            if self._failure:
-                raise StorageError(f"writer stopped: {self._failure}", expected="a ledger opened anew")
+            if self._failure is not None:
+                raise StorageError(
+                    f"writer stopped: {self._failure}", expected="a ledger opened anew"
+                ) from self._failure
             now = self._take_time()
             try:
                 return self._commit(submissions, now, also)
             except (StorageError, IntegrityError) as error:
-                self._failure = str(error)
+                self._failure = error
                 raise
 
     def note_witnesses(self, cosigned_unix_ms: int | None) -> None:

@@ -1,0 +1,84 @@
+"""`serve`: a pool over HTTP, until it is stopped. Source: specs/cli.md §23."""
+
+import socket
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from creditledger.cli.listening import (
+    ends_on_sigterm,
+    listen_option,
+    ready_option,
+    require_service,
+    say_ready,
+)
+from creditledger.cli.opening import cosigners_for
+from creditledger.cli.options import json_option
+from creditledger.cli.output import emit
+from creditledger.errors import CreditLedgerError
+
+if TYPE_CHECKING:
+    from creditledger.ledger.ledger import Ledger
+
+
+@click.command()
+@click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
+@listen_option
+@click.option("--interval", type=click.IntRange(1, 3_600), default=5, show_default=True, metavar="SECONDS")
+@ready_option
+@json_option
+def serve(
+    directory: Path, listen: tuple[str, int], interval: int, ready_fd: int | None, as_json: bool
+) -> None:
+    """Serve the ledger in DIR over HTTP until stopped: appends, reads, proofs.
+
+    It is the one writer of DIR for as long. Every SECONDS it expires, settles and certifies what is due.
+    Events go to stderr, one JSON object a line."""
+    require_service("a server")
+    from creditledger.ledger.ledger import Ledger
+    from creditledger.service.http_server import address_of, listening_socket
+
+    with (
+        ends_on_sigterm(),
+        Ledger.open(directory, cosigners=cosigners_for(directory)) as ledger,
+        listening_socket(*listen) as listening,
+    ):
+
+        def announce() -> None:
+            emit(_answer(ledger, address_of(listening)), as_json=as_json)
+            sys.stdout.flush()
+            say_ready(ready_fd, address_of(listening))
+
+        _serve(ledger, listening, interval, announce)
+
+
+def _serve(ledger: "Ledger", listening: socket.socket, interval: int, announce: Any) -> None:
+    """Answer until stopped. Raises what the ledger failed with: then nothing more can be promised."""
+    from creditledger.service.http_server import HttpServer
+    from creditledger.service.pool.event_log import EventLog
+    from creditledger.service.pool.pool_server import PoolServer, pool_app
+
+    failures: list[CreditLedgerError] = []
+
+    def fail(error: CreditLedgerError) -> None:
+        failures.append(error)
+        http.stop()
+
+    pool = PoolServer(ledger, interval_seconds=interval, events=EventLog(sys.stderr), on_failure=fail)
+    http = HttpServer(pool_app(pool), on_ready=announce)
+    with pool:
+        http.serve_on(listening)
+    if failures:
+        raise failures[0]
+
+
+def _answer(ledger: "Ledger", address: str) -> dict[str, Any]:
+    return {
+        "directory": ledger.path,
+        "ledger": ledger.id,
+        "origin": ledger.origin,
+        "address": address,
+        "size": ledger.size,
+    }

@@ -1,0 +1,1 @@
+"""A pool's server: appends over HTTP in group commits, and what readers ask for."""

@@ -1,0 +1,115 @@
+"""A served pool: what runs behind its routes, and the application in front. Source: specs/service.md §1."""
+
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Self
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute
+
+from creditledger.errors import CreditLedgerError
+from creditledger.ledger.clock import Clock, system_clock
+from creditledger.ledger.ledger import Ledger
+from creditledger.service.pool.account_routes import account_routes
+from creditledger.service.pool.appending import Appending, SubmissionFilter
+from creditledger.service.pool.event_log import EventLog
+from creditledger.service.pool.group_commit import GroupCommit
+from creditledger.service.pool.health import health_routes
+from creditledger.service.pool.problems import plain_problem, problem_of
+from creditledger.service.pool.published_files import published_files
+from creditledger.service.pool.publishing import Publishing
+from creditledger.service.pool.records_routes import records_routes
+from creditledger.service.pool.request_bounds import Limits, RequestBounds
+from creditledger.service.pool.steward import Steward
+
+INTERVAL_SECONDS = 5
+
+
+class PoolServer:
+    """The threads that commit, publish and keep house over one ledger open for writing.
+
+    A context: started on entering; on leaving, what waits is committed and published. The ledger is the
+    caller's to close."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        *,
+        interval_seconds: int = INTERVAL_SECONDS,
+        clock: Clock = system_clock,
+        events: EventLog | None = None,
+        on_failure: Callable[[CreditLedgerError], None] = lambda error: None,
+    ) -> None:
+        """``on_failure`` is told once of an error after which nothing is written any more: end the server."""
+        self.ledger = ledger
+        self.clock = clock
+        self.interval_seconds = interval_seconds
+        self.events = events or EventLog(None)
+        self.steward = Steward(ledger, events=self.events, on_failure=on_failure)
+        self.publishing = Publishing(
+            self.steward, interval_seconds=interval_seconds, clock=clock, events=self.events
+        )
+        self.commits = GroupCommit(self.steward, on_commit=self.publishing.note_news)
+
+    def __enter__(self) -> Self:
+        self.publishing.start()
+        self.commits.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.commits.stop()
+        self.publishing.stop()
+
+
+def pool_app(
+    server: PoolServer,
+    *,
+    more: Sequence[BaseRoute] = (),
+    middleware: Sequence[Middleware] = (),
+    submission_filter: SubmissionFilter | None = None,
+    is_private: bool = False,
+    limits: Limits | None = None,
+) -> Starlette:
+    """The ASGI application of a pool.
+
+    ``more``: routes after the pool's own. ``middleware``: inside the bounds and outside every route; it may
+    set ``scope[appending.TOKEN]``. ``submission_filter`` sees every submission first. ``is_private``: no
+    shared cache may keep what is read."""
+    appending = Appending(
+        server.ledger, server.commits, clock=server.clock, submission_filter=submission_filter
+    )
+    bounds = Middleware(RequestBounds, limits=limits or Limits(), events=server.events)
+    app = Starlette(
+        routes=[
+            *records_routes(appending, ledger_id=server.ledger.id),
+            *account_routes(server.ledger, clock=server.clock),
+            *published_files(server.ledger.directory, is_private=is_private),
+            *health_routes(
+                server.steward,
+                server.publishing,
+                clock=server.clock,
+                interval_seconds=server.interval_seconds,
+            ),
+            *more,
+        ],
+        middleware=[bounds, *middleware],
+        exception_handlers={CreditLedgerError: _refused, HTTPException: _http_error},
+    )
+    app.router.redirect_slashes = False
+    return app
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, CreditLedgerError)
+    return problem_of(error).response()
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return plain_problem(error.status_code, headers=error.headers).response()

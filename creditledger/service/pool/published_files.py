@@ -1,0 +1,79 @@
+"""The published log over HTTP: checkpoint, tiles, bodies and policy. Source: specs/service.md §2.
+
+A path becomes numbers or a digest, and a file's name is made of those: text is never joined."""
+
+import hashlib
+from pathlib import Path
+from typing import Final
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import FileResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from creditledger.errors import MalformedRecordError
+from creditledger.ledger.directory import LedgerDirectory, read_file
+from creditledger.ledger.naming import as_digest
+from creditledger.ledger.publish import CHECKPOINT, body_path
+from creditledger.service.pool.problems import plain_problem
+from creditledger.transparency.note import NOTE_SIZE_MAX
+from creditledger.transparency.tile import parse_tile_path
+from creditledger.transparency.trust_policy import POLICY_SIZE_MAX
+
+FOREVER: Final = "max-age=31536000, immutable"
+TEXT: Final = "text/plain; charset=utf-8"
+BYTES: Final = "application/octet-stream"
+
+
+def published_files(directory: LedgerDirectory, *, is_private: bool = False) -> list[BaseRoute]:
+    """The routes. ``is_private``: no shared cache may keep what is read."""
+    scope = "private" if is_private else "public"
+
+    async def checkpoint(request: Request) -> Response:
+        return await _changing(request, directory.public / CHECKPOINT, most=NOTE_SIZE_MAX)
+
+    async def policy(request: Request) -> Response:
+        return await _changing(request, directory.policy, most=POLICY_SIZE_MAX)
+
+    async def tile(request: Request) -> Response:
+        try:
+            path = parse_tile_path(f"tile/{request.path_params['path']}").path
+        except MalformedRecordError:
+            return _nothing_there()
+        return await _lasting(request, path)
+
+    async def body(request: Request) -> Response:
+        digest = as_digest(request.path_params["digest"])
+        return _nothing_there() if digest is None else await _lasting(request, body_path(digest))
+
+    async def _lasting(request: Request, path: str) -> Response:
+        # One file, one URL: another spelling of it would be another entry in every cache.
+        if request.scope.get("raw_path", b"").partition(b"?")[0] != b"/" + path.encode():
+            return _nothing_there()
+        file = directory.public / path
+        if not await run_in_threadpool(file.is_file):
+            return _nothing_there()
+        return FileResponse(file, media_type=BYTES, headers={"cache-control": f"{scope}, {FOREVER}"})
+
+    return [
+        Route("/checkpoint", checkpoint, methods=["GET"]),
+        Route("/policy", policy, methods=["GET"]),
+        Route("/tile/{path:path}", tile, methods=["GET"]),
+        Route("/batch/{digest}", body, methods=["GET"]),
+    ]
+
+
+async def _changing(request: Request, path: Path, *, most: int) -> Response:
+    if not await run_in_threadpool(path.is_file):
+        return _nothing_there()
+    content = await run_in_threadpool(read_file, path, what=path.name, most=most)
+    etag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
+    headers = {"cache-control": "no-cache", "etag": etag}
+    known = {tag.strip() for tag in request.headers.get("if-none-match", "").split(",")}
+    if known & {etag, f"W/{etag}", "*"}:
+        return Response(status_code=304, headers=headers)
+    return Response(content, headers=headers, media_type=TEXT)
+
+
+def _nothing_there() -> Response:
+    return plain_problem(404).response()

@@ -1,0 +1,164 @@
+"""Bounds on what a stranger may send, before anybody looks at it. Source: specs/service.md §3."""
+
+import asyncio
+import time
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from creditledger.records.canonical import FRAME_BYTES_MAX
+from creditledger.service.pool.event_log import EventLog
+from creditledger.service.pool.problems import Problem, plain_problem
+
+BODY_BYTES_MAX: Final = FRAME_BYTES_MAX + 64 * 1024
+BODIES_BYTES_MAX: Final = 128 * 1024 * 1024
+"""Of all requests in flight together."""
+BODY_SECONDS: Final = 10.0
+BODY_BYTES_PER_SECOND: Final = 64 * 1024
+"""A body has so many seconds, and one more for each so many bytes that have come."""
+URL_BYTES_MAX: Final = 2_048
+HEADER_BYTES_MAX: Final = 16 * 1024
+HEADERS_MAX: Final = 64
+REQUESTS_MAX: Final = 256
+"""In flight at once."""
+ANSWER_SECONDS: Final = 120.0
+
+_CLOSE: Final = {"connection": "close"}
+_Body: TypeAlias = "bytes | Problem | None"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What one server bears."""
+
+    body_bytes: int = BODY_BYTES_MAX
+    bodies_bytes: int = BODIES_BYTES_MAX
+    body_seconds: float = BODY_SECONDS
+    requests: int = REQUESTS_MAX
+    answer_seconds: float = ANSWER_SECONDS
+
+
+class RequestBounds:
+    """ASGI middleware, the outermost: what passes it is whole, in memory and of bounded size and number."""
+
+    def __init__(self, app: ASGIApp, *, limits: Limits = Limits(), events: EventLog) -> None:
+        self._app = app
+        self._limits = limits
+        self._events = events
+        self._requests = self._bytes = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        problem = _refusal(scope)
+        if problem is None and self._requests >= self._limits.requests:
+            problem = plain_problem(
+                503,
+                "too many requests at once",
+                expected=f"at most {self._limits.requests}",
+                headers={"retry-after": "1"},
+            )
+        if problem is not None:
+            await problem.response()(scope, receive, send)
+            return
+        self._requests += 1
+        try:
+            await self._bounded(scope, receive, send)
+        finally:
+            self._requests -= 1
+
+    async def _bounded(self, scope: Scope, receive: Receive, send: Send) -> None:
+        body = await self._body(scope, receive)
+        if body is None:
+            return  # nobody is there to read an answer
+        if isinstance(body, Problem):
+            await body.response()(scope, receive, send)
+            return
+        self._bytes += len(body)
+        answer = _Answer(send)
+        try:
+            async with asyncio.timeout(self._limits.answer_seconds):
+                await self._app(scope, _replayed(body, receive), answer.send)
+        except Exception as error:
+            # What the error says may be what the client sent; it goes to neither side.
+            self._events.note("bug", error=type(error).__name__, path=_logged_path(scope))
+            if answer.has_begun:
+                raise ConnectionAbortedError from None
+            status = 503 if isinstance(error, TimeoutError) else 500
+            await plain_problem(status, headers=_CLOSE).response()(scope, receive, send)
+        finally:
+            self._bytes -= len(body)
+
+    async def _body(self, scope: Scope, receive: Receive) -> _Body:
+        most = self._limits.body_bytes
+        too_large = plain_problem(413, expected=f"at most {most} bytes", headers=_CLOSE)
+        if _announced(scope) > most:
+            return too_large
+        body, began = bytearray(), time.monotonic()
+        while True:
+            left = began + self._limits.body_seconds + len(body) / BODY_BYTES_PER_SECOND - time.monotonic()
+            try:
+                async with asyncio.timeout(left):
+                    message = await receive()
+            except TimeoutError:
+                return plain_problem(408, headers=_CLOSE)
+            if message["type"] != "http.request":
+                return None
+            body += message.get("body", b"")
+            if len(body) > most:
+                return too_large
+            if self._bytes + len(body) > self._limits.bodies_bytes:
+                return plain_problem(503, "too many bytes at once", headers=_CLOSE | {"retry-after": "1"})
+            if not message.get("more_body", False):
+                return bytes(body)
+
+
+class _Answer:
+    """Knows whether an answer has begun."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.has_begun = False
+
+    async def send(self, message: Message) -> None:
+        self.has_begun = True
+        await self._send(message)
+
+
+def _replayed(body: bytes, receive: Receive) -> Receive:
+    waiting: list[dict[str, Any]] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def replay() -> Message:
+        return waiting.pop() if waiting else await receive()
+
+    return replay
+
+
+def _refusal(scope: Scope) -> Problem | None:
+    url = len(scope.get("raw_path") or scope["path"].encode()) + len(scope.get("query_string", b""))
+    if url > URL_BYTES_MAX:
+        return plain_problem(
+            414, expected=f"at most {URL_BYTES_MAX} bytes", found=f"{url} bytes", headers=_CLOSE
+        )
+    headers = scope["headers"]
+    size = sum(len(name) + len(value) for name, value in headers)
+    if size > HEADER_BYTES_MAX or len(headers) > HEADERS_MAX:
+        return plain_problem(
+            431,
+            expected=f"at most {HEADERS_MAX}, {HEADER_BYTES_MAX} bytes",
+            found=f"{len(headers)}, {size} bytes",
+            headers=_CLOSE,
+        )
+    return None
+
+
+def _announced(scope: Scope) -> int:
+    # The HTTP parser has made sure that it is a number.
+    return max((int(value) for name, value in scope["headers"] if name == b"content-length"), default=0)
+
+
+def _logged_path(scope: Scope) -> str:
+    """The route's own spelling, never the client's."""
+    route = scope.get("route")
+    return str(getattr(route, "path", ""))
