@@ -3,7 +3,7 @@
 import socket
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -18,6 +18,11 @@ from creditledger.cli.opening import cosigners_for
 from creditledger.cli.options import json_option
 from creditledger.cli.output import emit
 from creditledger.errors import CreditLedgerError
+
+CONNECTION_SECONDS: Final = 3_600.0
+HEAD_SECONDS: Final = 10.0
+HEAD_BYTES_MAX: Final = 32 * 1024
+CONNECTIONS_MAX: Final = 512
 
 if TYPE_CHECKING:
     from creditledger.ledger.ledger import Ledger
@@ -59,6 +64,7 @@ def _serve(ledger: "Ledger", listening: socket.socket, interval: int, announce: 
     from creditledger.service.http_server import HttpServer
     from creditledger.service.pool.event_log import EventLog
     from creditledger.service.pool.pool_server import PoolServer, pool_app
+    from creditledger.service.pool.problems import MEDIA_TYPE, plain_problem
 
     failures: list[CreditLedgerError] = []
 
@@ -67,7 +73,16 @@ def _serve(ledger: "Ledger", listening: socket.socket, interval: int, announce: 
         http.stop()
 
     pool = PoolServer(ledger, interval_seconds=interval, events=EventLog(sys.stderr), on_failure=fail)
-    http = HttpServer(pool_app(pool), on_ready=announce)
+    refusal = plain_problem(400, "not HTTP")
+    http = HttpServer(
+        pool_app(pool),
+        on_ready=announce,
+        connection_seconds=CONNECTION_SECONDS,
+        connections_max=CONNECTIONS_MAX,
+        head_seconds=HEAD_SECONDS,
+        head_bytes=HEAD_BYTES_MAX,
+        refusal=(MEDIA_TYPE, refusal.body),
+    )
     with pool:
         http.serve_on(listening)
     if failures:

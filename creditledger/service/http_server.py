@@ -4,8 +4,9 @@ import asyncio
 import errno
 import socket
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
+import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
@@ -17,6 +18,8 @@ CONNECTION_SECONDS: Final = 60.0
 """No connection lasts longer: whoever sends nothing, or a byte now and then, gives up their place."""
 STOP_SECONDS: Final = 5
 BACKLOG: Final = 128
+Refusal: TypeAlias = tuple[str, bytes]
+PLAIN_REFUSAL: Final[Refusal] = ("text/plain; charset=utf-8", b"not HTTP")
 
 
 def listening_socket(host: str, port: int) -> socket.socket:
@@ -60,8 +63,13 @@ class HttpServer(uvicorn.Server):
         on_ready: Callable[[], None],
         connection_seconds: float = CONNECTION_SECONDS,
         connections_max: int = CONNECTIONS_MAX,
+        head_seconds: float | None = None,
+        head_bytes: int | None = None,
+        refusal: Refusal = PLAIN_REFUSAL,
     ) -> None:
-        """``on_ready`` is called once, when requests are answered and signals heard."""
+        """``on_ready`` is called once, when requests are answered and signals heard. ``head_seconds``: how
+        long a connection may be open without a request that is being answered. ``head_bytes``: of a request
+        before its body. ``refusal``: the type and body that one gets whose bytes are no HTTP."""
 
         class Mortal(H11Protocol):
             """A connection that ends after its time, though not amid an answer."""
@@ -69,10 +77,38 @@ class HttpServer(uvicorn.Server):
             def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
                 super().connection_made(transport)
                 self._end = self.loop.call_later(connection_seconds, self.shutdown)
+                self._await_head()
 
             def connection_lost(self, exc: Exception | None) -> None:
                 self._end.cancel()
+                if head_seconds is not None:
+                    self._late.cancel()
                 super().connection_lost(exc)
+
+            def on_response_complete(self) -> None:
+                super().on_response_complete()
+                if head_seconds is not None:
+                    self._late.cancel()
+                self._await_head()
+
+            def send_400_response(self, msg: str) -> None:
+                if self.conn.our_state is not h11.IDLE:  # amid an answer there is nothing more to say
+                    self.transport.close()
+                    return
+                media_type, body = refusal
+                headers = [("content-type", media_type), ("connection", "close")]
+                headers.append(("content-length", str(len(body))))
+                for event in (h11.Response(status_code=400, headers=headers), h11.Data(data=body)):
+                    self.transport.write(self.conn.send(event) or b"")
+                self.transport.close()
+
+            def _await_head(self) -> None:
+                if head_seconds is not None:
+                    self._late = self.loop.call_later(head_seconds, self._end_if_idle)
+
+            def _end_if_idle(self) -> None:
+                if self.cycle is None or self.cycle.response_complete:
+                    self.transport.close()
 
         super().__init__(
             uvicorn.Config(
@@ -87,6 +123,7 @@ class HttpServer(uvicorn.Server):
                 proxy_headers=False,
                 limit_concurrency=connections_max,
                 timeout_graceful_shutdown=STOP_SECONDS,
+                h11_max_incomplete_event_size=head_bytes,
             )
         )
         self._on_ready = on_ready

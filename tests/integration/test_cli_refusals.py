@@ -1124,6 +1124,9 @@ REFUSED: dict[str, tuple[Arguments, int, str]] = {
         2,
         "MalformedRecordError",
     ),
+    # serve
+    "serve: no address": (lambda p: ["serve", p.pool, "--listen", "nowhere"], 2, "UsageError"),
+    "serve: no ledger": (lambda p: ["serve", p / "void", "--listen", "127.0.0.1:0"], 5, "StorageError"),
     # witness
     "witness: no address": (lambda p: ["witness", p / "w", "--listen", "nowhere"], 2, "UsageError"),
     "witness: a ledger": (lambda p: ["witness", p.pool, "--listen", "127.0.0.1:0"], 5, "StorageError"),

@@ -65,7 +65,7 @@ def test_an_account_is_shown_and_proven(stage: Stage, pool: RunningPool) -> None
     verified = verify_bundle(bundle.content, TrustPolicy.load(stage.policy))
     assert verified is not None
     said = cli("balance", stage.pool, "alice", "--json").answer
-    assert {name for name in said} == {name for name in shown}
+    assert set(said) == set(shown)
     assert said["available_micro"] == shown["available_micro"]
 
 
