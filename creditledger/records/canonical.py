@@ -30,8 +30,17 @@ def encode(value: Value, *, most: int = RECORD_BYTES_MAX) -> bytes:
     return encoded
 
 
-def decode(encoded: bytes, *, most: int = RECORD_BYTES_MAX) -> Value:
-    """The exact inverse of `encode`: arrays come back as lists.
+class Room:
+    """How many items several encodings may have together, where strangers send many at once."""
+
+    __slots__ = ("items",)
+
+    def __init__(self, items: int = ITEMS_MAX) -> None:
+        self.items = items
+
+
+def decode(encoded: bytes, *, most: int = RECORD_BYTES_MAX, room: Room | None = None) -> Value:
+    """The exact inverse of `encode`: arrays come back as lists. ``room`` is used up by what is read.
 
     Raises MalformedRecordError for bytes that `encode` would not have written; time and memory are
     bounded by ``most`` and `ITEMS_MAX`."""
@@ -39,7 +48,7 @@ def decode(encoded: bytes, *, most: int = RECORD_BYTES_MAX) -> Value:
         raise MalformedRecordError("record is not bytes", found=type(encoded).__name__)
     if len(encoded) > most:
         raise _too_long(encoded, most)
-    _scan(encoded)
+    _scan(encoded, Room() if room is None else room)
     value = _unpack(encoded)
     if _packer.pack(value) != encoded:
         raise MalformedRecordError("bytes are not in canonical form", expected="shortest encoding")
@@ -65,19 +74,19 @@ _INTEGER_WIDTH: Final = {0xCC: 2, 0xCD: 3, 0xCE: 5, 0xCF: 9}
 _LENGTH_WIDTH: Final = {0xC5: 2, 0xC6: 4, 0xDC: 2, 0xDD: 4}
 
 
-def _scan(encoded: bytes) -> None:
+def _scan(encoded: bytes, room: Room) -> None:
     # Types, depth and counts are settled here, before msgpack builds anything: three bytes may promise
     # 65,535 items, and msgpack would make room for them at every depth.
     try:
-        end = _skip(encoded, 0, 1, depth=0, room=[ITEMS_MAX])
+        end = _skip(encoded, 0, 1, depth=0, room=room)
     except IndexError:
         end = -1
     if end != len(encoded):
         raise MalformedRecordError("bytes do not end where the record does", found=f"{len(encoded)} bytes")
 
 
-def _skip(encoded: bytes, at: int, count: int, *, depth: int, room: list[int]) -> int:
-    # Where the ``count`` values from ``at`` on end; ``room`` has the number of items still permitted.
+def _skip(encoded: bytes, at: int, count: int, *, depth: int, room: Room) -> int:
+    # Where the ``count`` values from ``at`` on end; ``room``: the items still permitted.
     for _ in range(count):
         head = encoded[at]
         if head == 0xC4:
@@ -93,8 +102,8 @@ def _skip(encoded: bytes, at: int, count: int, *, depth: int, room: list[int]) -
             at += length
         else:
             length, at = (head & 0x0F, at + 1) if 0x90 <= head <= 0x9F else _length(encoded, at)
-            room[0] -= length
-            if depth == DEPTH_MAX or room[0] < 0:
+            room.items -= length
+            if depth == DEPTH_MAX or room.items < 0:
                 raise _too_deep() if depth == DEPTH_MAX else _too_many()
             at = _skip(encoded, at, length, depth=depth + 1, room=room)
     return at

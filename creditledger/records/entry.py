@@ -10,7 +10,7 @@ from creditledger.errors import MalformedRecordError
 from creditledger.quantities import AMOUNT_MAX
 from creditledger.records import canonical
 from creditledger.records.account import Budget, Closing, Delegation, Listing
-from creditledger.records.canonical import FRAME_BYTES_MAX, Value
+from creditledger.records.canonical import FRAME_BYTES_MAX, Room, Value
 from creditledger.records.job import Job
 from creditledger.records.kinds import Kind
 from creditledger.records.parameters import Genesis, Parameters
@@ -83,9 +83,10 @@ class Submission:
         return canonical.encode([signed, list(self.bodies)], most=FRAME_BYTES_MAX)
 
     @classmethod
-    def decode(cls, encoded: bytes) -> "Submission":
-        """The exact inverse of `encode`. Raises MalformedRecordError for any other bytes."""
-        values = canonical.decode(encoded, most=FRAME_BYTES_MAX)
+    def decode(cls, encoded: bytes, *, room: Room | None = None) -> "Submission":
+        """The exact inverse of `encode`. Raises MalformedRecordError for any other bytes, and where ``room``,
+        shared by several, is used up."""
+        values = canonical.decode(encoded, most=FRAME_BYTES_MAX, room=room)
         signed, bodies = _row(values, 2, "submission")
         record, signature = _row(signed, 2, "signed record")
         return cls(

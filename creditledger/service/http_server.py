@@ -18,6 +18,8 @@ CONNECTION_SECONDS: Final = 60.0
 """No connection lasts longer: whoever sends nothing, or a byte now and then, gives up their place."""
 STOP_SECONDS: Final = 5
 BACKLOG: Final = 128
+LINGER_SECONDS: Final = 1.0
+"""How long what is refused is still read, and thrown away, so that its sender sees the answer."""
 Refusal: TypeAlias = tuple[str, bytes]
 PLAIN_REFUSAL: Final[Refusal] = ("text/plain; charset=utf-8", b"not HTTP")
 
@@ -74,6 +76,12 @@ class HttpServer(uvicorn.Server):
         class Mortal(H11Protocol):
             """A connection that ends after its time, though not amid an answer."""
 
+            _is_refused = False
+
+            def data_received(self, data: bytes) -> None:
+                if not self._is_refused:
+                    super().data_received(data)
+
             def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
                 super().connection_made(transport)
                 self._end = self.loop.call_later(connection_seconds, self.shutdown)
@@ -92,15 +100,21 @@ class HttpServer(uvicorn.Server):
                 self._await_head()
 
             def send_400_response(self, msg: str) -> None:
-                if self.conn.our_state is not h11.IDLE:  # amid an answer there is nothing more to say
-                    self.transport.close()
+                if self.conn.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
+                    self.transport.close()  # amid an answer there is nothing more to say
                     return
+                if self.cycle is not None and not self.cycle.response_complete:
+                    self.cycle.disconnected = True
+                    self.cycle.message_event.set()
                 media_type, body = refusal
                 headers = [("content-type", media_type), ("connection", "close")]
                 headers.append(("content-length", str(len(body))))
                 for event in (h11.Response(status_code=400, headers=headers), h11.Data(data=body)):
                     self.transport.write(self.conn.send(event) or b"")
-                self.transport.close()
+                # Closing on bytes that are still coming would take the answer back.
+                self.transport.write_eof()
+                self._is_refused = True
+                self.loop.call_later(LINGER_SECONDS, self.transport.close)
 
             def _await_head(self) -> None:
                 if head_seconds is not None:

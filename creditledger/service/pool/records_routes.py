@@ -69,7 +69,8 @@ def records_routes(appending: Appending, *, ledger_id: bytes) -> list[BaseRoute]
 
 
 def read_records(body: bytes) -> list[Submission | CreditLedgerError]:
-    """The submissions of a canonical array of 1 to 256 byte strings; an error for each that is none.
+    """The submissions of a canonical array of 1 to 256 byte strings; an error for each that is none, and for
+    those beyond 65,535 items in all.
 
     Raises MalformedRecordError for another array, or none."""
     elements = canonical.decode(body, most=BODY_BYTES_MAX)
@@ -79,7 +80,8 @@ def read_records(body: bytes) -> list[Submission | CreditLedgerError]:
             expected=f"an array of 1..{RECORDS_MAX} byte strings",
             found=f"{len(elements)} items" if isinstance(elements, list) else type(elements).__name__,
         )
-    return [_submission(element) for element in elements]
+    room = canonical.Room()
+    return [_submission(element, room) for element in elements]
 
 
 def tell_records(outcomes: Sequence[Outcome]) -> Answer:
@@ -99,13 +101,13 @@ def error_row(error: CreditLedgerError) -> dict[str, Any]:
     }
 
 
-def _submission(element: object) -> Submission | CreditLedgerError:
+def _submission(element: object, room: canonical.Room) -> Submission | CreditLedgerError:
     if not isinstance(element, bytes):
         raise MalformedRecordError(
             "not a list of records", expected="byte strings", found=type(element).__name__
         )
     try:
-        return Submission.decode(element)
+        return Submission.decode(element, room=room)
     except CreditLedgerError as error:
         return error
 

@@ -1,6 +1,7 @@
 """Bounds on what a stranger may send, before anybody looks at it. Source: specs/service.md §3."""
 
 import asyncio
+import contextlib
 import time
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
@@ -23,6 +24,7 @@ HEADERS_MAX: Final = 64
 REQUESTS_MAX: Final = 256
 """In flight at once."""
 ANSWER_SECONDS: Final = 120.0
+LINGER_SECONDS: Final = 1.0
 
 _CLOSE: Final = {"connection": "close"}
 _Body: TypeAlias = "bytes | Problem | None"
@@ -73,7 +75,7 @@ class RequestBounds:
         if body is None:
             return  # nobody is there to read an answer
         if isinstance(body, Problem):
-            await body.response()(scope, receive, send)
+            await _refuse_early(body, scope, receive, send)
             return
         self._bytes += len(body)
         answer = _Answer(send)
@@ -112,6 +114,21 @@ class RequestBounds:
                 return plain_problem(503, "too many bytes at once", headers=_CLOSE | {"retry-after": "1"})
             if not message.get("more_body", False):
                 return bytes(body)
+
+
+async def _refuse_early(problem: Problem, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer while the body is still coming, and go on reading for a moment: to close a connection on bytes
+    that are under way would take the answer back."""
+
+    async def unfinished(message: Message) -> None:
+        await send(message | {"more_body": True} if message["type"] == "http.response.body" else message)
+
+    await problem.response()(scope, receive, unfinished)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(LINGER_SECONDS):
+            while (await receive()).get("more_body", False):
+                pass
+    await send({"type": "http.response.body", "body": b""})
 
 
 class _Answer:
