@@ -1,4 +1,4 @@
-"""What strangers send to a pool: typed refusals, at once, and it goes on serving. Threat rows D6, L16."""
+"""What strangers send to a pool: typed refusals, at once, and it goes on serving. Threat rows D1, L16."""
 
 import contextlib
 import json
@@ -147,7 +147,7 @@ def is_typed(answer: Raw) -> bool:
 
 
 def test_300_hostile_inputs_are_refused_by_type_and_at_once(stage: Stage, pool: RunningPool) -> None:
-    """D6. Each within 50 ms, none logged, and the pool serves on."""
+    """D1. Each within 50 ms, none logged, and the pool serves on."""
     before = content_of(stage.pool)
     cases = hostile(pool.ledger_id)
     assert len(cases) == 300

@@ -121,7 +121,9 @@ async def _refuse_early(problem: Problem, scope: Scope, receive: Receive, send: 
     that are under way would take the answer back."""
 
     async def unfinished(message: Message) -> None:
-        await send(message | {"more_body": True} if message["type"] == "http.response.body" else message)
+        if message["type"] == "http.response.body":
+            message["more_body"] = True
+        await send(message)
 
     await problem.response()(scope, receive, unfinished)
     with contextlib.suppress(TimeoutError):

@@ -1,11 +1,12 @@
 """Who sees to it that a ledger can be written, or says why not. Source: specs/service.md §1."""
 
+import contextlib
 import threading
 from collections.abc import Callable
 from typing import TypeVar
 
 from creditledger.errors import BusyError, CreditLedgerError, IntegrityError, StorageError
-from creditledger.ledger.disk_space import is_out_of_space
+from creditledger.ledger.disk_space import has_room, is_out_of_space, no_room
 from creditledger.ledger.ledger import Ledger
 from creditledger.service.pool.event_log import EventLog
 
@@ -43,8 +44,8 @@ class Steward:
         try:
             result = action(self.ledger)
         except (StorageError, IntegrityError) as error:
-            self._note(error)
-            raise
+            judged = self._judged(error)
+            raise judged from judged.__cause__
         if self.shortage is not None:
             self.shortage = None
             self._events.note("room again")
@@ -57,28 +58,33 @@ class Steward:
             try:
                 self._reopen()
             except (StorageError, IntegrityError) as error:
-                self._note(error)
-                raise
+                judged = self._judged(error)
+                raise judged from judged.__cause__
 
-    def _note(self, error: StorageError | IntegrityError) -> None:
+    def _judged(self, error: StorageError | IntegrityError) -> StorageError | IntegrityError:
+        """What to answer instead of ``error``, once what can be done about it is done."""
         with self._turn:
-            if not is_out_of_space(error) and not self._must_reopen:
+            if isinstance(error, IntegrityError) or not self._is_shortage(error):
                 self._fail(error)
-                return
+                return error
+            error = no_room(error)
             if self.shortage is None:
                 self._events.error("no room", error)
-            self.shortage = error if isinstance(error, StorageError) else self.shortage
+            self.shortage = error
             self._must_reopen = True
+            # Readers need it too: a store whose commit failed answers nobody.
             try:
-                self._reopen()
-            except StorageError as again:
-                if not is_out_of_space(again):
-                    self._fail(again)
+                with contextlib.suppress(StorageError):
+                    self._reopen()
             except IntegrityError as again:
                 self._fail(again)
+            return error
+
+    def _is_shortage(self, error: StorageError) -> bool:
+        # A write that the disk cut short comes out of LMDB as an I/O error.
+        return is_out_of_space(error) or not has_room(self.ledger.path)
 
     def _reopen(self) -> None:
-        # Readers need it too: a store whose commit failed answers nobody.
         self.ledger.reopen()
         self._must_reopen = False
 
