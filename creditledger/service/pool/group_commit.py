@@ -1,6 +1,7 @@
 """Group commit: what is in flight at once becomes durable together. Source: specs/service.md §1."""
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -30,11 +31,25 @@ class _Waiting:
     outcomes: "Future[list[Outcome]]" = field(default_factory=Future)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Commit:
+    """What one commit came to."""
+
+    logged: int
+    repeated: int
+    refused: int
+    requests: int
+    seconds: float
+    """From the first look at the records until they were durable."""
+
+
 class GroupCommit:
     """One thread that commits what all requests have handed in since it last did."""
 
-    def __init__(self, steward: Steward, *, on_commit: Callable[[int], None] = lambda count: None) -> None:
-        """``on_commit`` hears, after a commit with news, how many entries are new."""
+    def __init__(
+        self, steward: Steward, *, on_commit: Callable[[Commit], None] = lambda commit: None
+    ) -> None:
+        """``on_commit`` hears of every commit once it is durable, before it is answered."""
         self._steward = steward
         self._on_commit = on_commit
         self._queue: deque[_Waiting] = deque()
@@ -42,8 +57,6 @@ class GroupCommit:
         self._change = threading.Condition()
         self._is_ending = False
         self._thread = threading.Thread(target=self._run, name="group-commit")
-        self.commits = 0
-        """How many there have been."""
 
     def start(self) -> None:
         """Begin to commit."""
@@ -120,13 +133,23 @@ class GroupCommit:
         def submit(ledger: Ledger) -> list[Outcome]:
             return ledger.submit(submissions, also=also)
 
+        began = time.perf_counter()
         outcomes = self._steward.write(submit)
-        self.commits += 1
-        new = sum(isinstance(one, Acknowledgement) and not one.repeated for one in outcomes)
+        self._on_commit(_report(group, outcomes, time.perf_counter() - began))
         for share, own in zip(group, _shares(group, outcomes), strict=True):
             share.outcomes.set_result(own)
-        if new:
-            self._on_commit(new)
+
+
+def _report(group: Sequence[_Waiting], outcomes: Sequence[Outcome], seconds: float) -> Commit:
+    there = [one for one in outcomes if isinstance(one, Acknowledgement)]
+    repeated = sum(one.repeated for one in there)
+    return Commit(
+        logged=len(there) - repeated,
+        repeated=repeated,
+        refused=len(outcomes) - len(there),
+        requests=len(group),
+        seconds=seconds,
+    )
 
 
 def _shares(group: Sequence[_Waiting], outcomes: Sequence[Outcome]) -> list[list[Outcome]]:

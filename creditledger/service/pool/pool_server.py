@@ -17,8 +17,10 @@ from creditledger.ledger.ledger import Ledger
 from creditledger.service.pool.account_routes import account_routes
 from creditledger.service.pool.appending import Appending, SubmissionFilter
 from creditledger.service.pool.event_log import EventLog
-from creditledger.service.pool.group_commit import GroupCommit
+from creditledger.service.pool.group_commit import Commit, GroupCommit
 from creditledger.service.pool.health import health_routes
+from creditledger.service.pool.metrics import CountedRequests, Metrics, metrics_routes
+from creditledger.service.pool.openapi import openapi_routes
 from creditledger.service.pool.problems import plain_problem, problem_of
 from creditledger.service.pool.published_files import published_files
 from creditledger.service.pool.publishing import Publishing
@@ -53,7 +55,8 @@ class PoolServer:
         self.publishing = Publishing(
             self.steward, interval_seconds=interval_seconds, clock=clock, events=self.events
         )
-        self.commits = GroupCommit(self.steward, on_commit=self.publishing.note_news)
+        self.metrics = Metrics()
+        self.commits = GroupCommit(self.steward, on_commit=self._committed)
 
     def __enter__(self) -> Self:
         self.publishing.start()
@@ -65,6 +68,11 @@ class PoolServer:
     ) -> None:
         self.commits.stop()
         self.publishing.stop()
+
+    def _committed(self, commit: Commit) -> None:
+        self.metrics.note_commit(commit)
+        if commit.logged:
+            self.publishing.note_news()
 
 
 def pool_app(
@@ -85,6 +93,7 @@ def pool_app(
         server.ledger, server.commits, clock=server.clock, submission_filter=submission_filter
     )
     bounds = Middleware(RequestBounds, limits=limits or Limits(), events=server.events)
+    counted = Middleware(CountedRequests, metrics=server.metrics)
     app = Starlette(
         routes=[
             *records_routes(appending, ledger_id=server.ledger.id),
@@ -96,9 +105,11 @@ def pool_app(
                 clock=server.clock,
                 interval_seconds=server.interval_seconds,
             ),
+            *metrics_routes(server.metrics, server.ledger, server.commits, clock=server.clock),
+            *openapi_routes(),
             *more,
         ],
-        middleware=[bounds, *middleware],
+        middleware=[counted, bounds, *middleware],
         exception_handlers={CreditLedgerError: _refused, HTTPException: _http_error},
     )
     app.router.redirect_slashes = False

@@ -54,8 +54,8 @@ class Publishing:
         if self._steward.failure is None:
             self._try("publish", _publish)
 
-    def note_news(self, count: int) -> None:
-        """There are ``count`` entries more to publish."""
+    def note_news(self) -> None:
+        """There is more to publish."""
         self._news.set()
 
     def _publish_news(self) -> None:
