@@ -125,6 +125,8 @@ class Work:
     """A funded client, a node and a job under a hold; makes the node's batches."""
 
     ledger: Ledger
+    positions: int = 65_536
+    expires_unix_ms: int = START_MS + 10**9
     job: bytes = b""
     heads: list[bytes] = field(default_factory=lambda: [ZERO_DIGEST])
 
@@ -143,11 +145,11 @@ class Work:
             client=client.public_key,
             model=MODEL.model,
             plan=(PlanSpan(layer_start=0, layer_stop=4, node=signer("node").public_key),),
-            max_positions=65_536,
+            max_positions=self.positions,
             max_price_micro=10**8,
             hold_id=b"\1" * 16,
             parameters=in_force,
-            expires_unix_ms=START_MS + 10**9,
+            expires_unix_ms=self.expires_unix_ms,
         )
         ledger.append(signed(ledger.id, job, client))
         self.job = job.digest(ledger.id)
