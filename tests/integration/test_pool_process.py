@@ -77,8 +77,12 @@ def test_status_is_what_the_verb_says(stage: Stage, pool: RunningPool) -> None:
 
 def test_told_to_end_it_publishes_and_exits_with_0(tmp_path: Path) -> None:
     stage = Stage(tmp_path)
-    with serving(stage.pool, "--interval", 3600) as pool:
-        (outcome,) = pool.outcomes([registration(pool.ledger_id, "late")])
+    seldom = "import creditledger.service.pool.publishing as p; p.PUBLISH_SECONDS = 3600.0"
+    with serving(stage.pool, "--interval", 3600, program=seldom) as pool:
+        pool.outcomes([registration(pool.ledger_id, "late")])
+        time.sleep(0.5)
+        (outcome,) = pool.outcomes([registration(pool.ledger_id, "later")])
+        assert pool.get("/v1/status").json()["published_size"] == outcome["index"]
         code, said = pool.end(signal.SIGTERM)
     assert (code, said) == (0, "")
     with Ledger.open(stage.pool, read_only=True) as ledger:
