@@ -88,6 +88,15 @@ class BusyError(CreditLedgerError):
     exit_code = 3
 
 
+class RateLimitError(BusyError):
+    """A key, a token or the shared allowance of strangers has used up its share for now."""
+
+    def __init__(self, message: str, *, expected: str = "", found: str = "", retry_after_s: int = 1) -> None:
+        """``retry_after_s``: whole seconds, at least 1, after which the same may be asked again."""
+        super().__init__(message, expected=expected, found=found)
+        self.retry_after_s = retry_after_s
+
+
 class IntegrityError(CreditLedgerError):
     """Stored data contradicts itself or its signed head: stop, and do not write."""
 
@@ -120,6 +129,10 @@ class UnknownIdError(RefusedError):
 
 class RoleError(RefusedError):
     """The key has another role, or belongs to another ledger."""
+
+
+class TokenError(RefusedError):
+    """A bearer token or invitation is missing, unknown, expired, revoked or used up."""
 
 
 class InsufficientCreditError(RefusedError):

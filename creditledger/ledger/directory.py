@@ -69,6 +69,16 @@ class LedgerDirectory:
         return self.path / "canaries"
 
     @property
+    def service(self) -> Path:
+        """Whom the service lets in: tokens by their hashes, invitations, who asked to join."""
+        return self.path / "service"
+
+    @property
+    def service_settings(self) -> Path:
+        """How the service lets in whom; absent for the defaults."""
+        return self.path / "service.toml"
+
+    @property
     def witness(self) -> Path:
         """What the local witness has seen."""
         return self.path / "witness"

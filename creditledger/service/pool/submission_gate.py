@@ -1,0 +1,120 @@
+"""Whose share a submission takes, and who registers as what: looked at before the writer.
+
+Source: specs/service.md §4."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from creditledger.credits import reading
+from creditledger.credits.state import StateView
+from creditledger.errors import CreditLedgerError, RateLimitError, SignatureError
+from creditledger.ledger.ledger import Ledger
+from creditledger.records.account import Budget, Closing, Delegation, Listing
+from creditledger.records.entry import Submission
+from creditledger.records.job import Job
+from creditledger.records.receipt import Batch, Delivery
+from creditledger.records.record import Record
+from creditledger.records.registration import Registration, Rotation
+from creditledger.records.transfer import Capture, DelegatedHold, Hold, Refund, Release, Transfer
+from creditledger.service.pool.admission_desk import AdmissionDesk
+from creditledger.service.pool.rate_limits import Asker, RateLimits, Share
+from creditledger.service.pool.tokens import Permit
+from creditledger.transparency.keys import SIGNATURE_SIZE, verify_ed25519
+
+_STRANGERS: Final = Asker(Share.STRANGERS)
+
+
+class SubmissionGate:
+    """Hands a group of submissions on to the writer, or says why not. For many threads."""
+
+    __slots__ = ("_desk", "_ledger", "_limits")
+
+    def __init__(self, ledger: Callable[[], Ledger], limits: RateLimits, desk: AdmissionDesk) -> None:
+        """``ledger``: the one that is open now."""
+        self._ledger = ledger
+        self._limits = limits
+        self._desk = desk
+
+    def check(
+        self, submissions: Sequence[Submission], permit: Permit | None
+    ) -> list[CreditLedgerError | None]:
+        """For each submission None, or why it goes no further; in order.
+
+        A share is an account's only where its key in force has signed, so nobody uses up another's. Where
+        one share is used up, every one of the group has the RateLimitError, and nothing was taken. What the
+        ledger's rules refuse is for them to say. Raises StorageError."""
+        ledger = self._ledger()
+        with ledger.read() as state:
+            askers = [_asker(state, submission, ledger, permit) for submission in submissions]
+        try:
+            self._limits.take_all(Counter(asker for asker in askers if asker is not None))
+        except RateLimitError as error:
+            return [error] * len(submissions)
+        return [self._refusal(submission.record) for submission in submissions]
+
+    def _refusal(self, record: Record) -> CreditLedgerError | None:
+        if isinstance(record, Registration):
+            try:
+                self._desk.require_as_admitted(record.account, name=record.name, role=record.role)
+            except CreditLedgerError as error:
+                return error
+        return None
+
+
+def _asker(state: StateView, submission: Submission, ledger: Ledger, permit: Permit | None) -> Asker | None:
+    """Whose share a submission takes; None for the operator, whose pool it is."""
+    account = claimed_account(submission.record)
+    operator = reading.operator_keys(state)[-1][1]
+    if account is None:
+        key, asker = operator, None
+    elif _is_known(state, submission.record, account):
+        keys = reading.keys_of(state, account)
+        key, asker = keys[-1][1] if keys else account, Asker(Share.ACCOUNT, account)
+    else:
+        return _stranger(permit)
+    return asker if _is_signed(submission, key, ledger.id) else _stranger(permit)
+
+
+def _stranger(permit: Permit | None) -> Asker:
+    return _STRANGERS if permit is None else Asker(Share.TOKEN, permit.id)
+
+
+def claimed_account(record: Record) -> bytes | None:
+    """The account, or the delegate's key, that a record says it is signed by; None for the operator's and the
+    committee's records."""
+    match record:
+        case Registration() | Rotation() | Delegation() | Budget() | Closing() | Listing():
+            return record.account
+        case Job() | Delivery():
+            return record.client
+        case Hold():
+            return record.signer
+        case Transfer():
+            return record.payer
+        case Capture() | Release() | Refund():
+            return record.queue
+        case Batch():
+            return record.node
+    return None
+
+
+def _is_known(state: StateView, record: Record, account: bytes) -> bool:
+    """Whether the ledger knows the account, or a delegation to the machine whose key it is."""
+    if reading.account_state(state, account) is not None:
+        return True
+    if isinstance(record, DelegatedHold):
+        return reading.delegation(state, record.holder, account, record.queue) is not None
+    return False
+
+
+def _is_signed(submission: Submission, key: bytes, ledger_id: bytes) -> bool:
+    # A committee's signature, of another length, costs far more to check: that is left to the fold.
+    if len(submission.signature) != SIGNATURE_SIZE:
+        return False
+    message = submission.record.signing_bytes(ledger_id)
+    try:
+        verify_ed25519(public_key=key, message=message, signature=submission.signature)
+    except SignatureError:
+        return False
+    return True
