@@ -5,8 +5,6 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-OWN_STATE = {"begun": True}
-
 
 @dataclass(frozen=True, slots=True)
 class Answered:
@@ -46,7 +44,6 @@ def exchange(app: Any, method: str, path: str, *headers: tuple[str, str], body: 
         "root_path": "",
         "query_string": b"",
         "headers": [(name.encode(), value.encode("latin-1")) for name, value in headers],
-        "state": dict(OWN_STATE),
     }
     asyncio.run(app(scope, receive, send))
     start, rest = sent[0], sent[1:]

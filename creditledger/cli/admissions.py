@@ -1,4 +1,4 @@
-"""`admissions` and `admit`: who asks to join, and the operator's word. Source: specs/cli.md §23."""
+"""`admissions` and `admit`: who asks to join, and the operator's word. Source: specs/cli.md §24."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any

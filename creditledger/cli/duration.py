@@ -1,4 +1,4 @@
-"""Durations on the command line: ``90d``, ``12h``, ``30m``, ``45s``. Source: specs/cli.md §23."""
+"""Durations on the command line: ``90d``, ``12h``, ``30m``, ``45s``. Source: specs/cli.md §24."""
 
 import re
 from typing import Final

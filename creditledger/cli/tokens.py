@@ -1,4 +1,4 @@
-"""`token` and `invite`: what opens a pool's service, shown once. Source: specs/cli.md §23."""
+"""`token` and `invite`: what opens a pool's service, shown once. Source: specs/cli.md §24."""
 
 import os
 from collections.abc import Iterator, Sequence

@@ -96,6 +96,32 @@ def test_registration_by_approval_takes_the_operators_key(tmp_path: Path) -> Non
     assert stage.balance("n1")["role"] == "node"
 
 
+def test_tokens_are_shown_once_listed_and_revoked(stage: Stage) -> None:
+    """Once as JSON with the names of §24 and no others, once as a table; the secret only where it is made."""
+    made = ask("token", "new", stage.pool, "--scope", "metrics", "--valid", "30m", "--name", "prometheus")
+    invited = ask("invite", stage.pool, "--uses", 3, "-o", stage / "invitation")
+    assert made["expires_unix_ms"] - made["created_unix_ms"] == 1_800_000
+    text, secret = (stage / "invitation").read_text(), made["token"].rpartition("_")[2]
+    assert text.startswith(f"clt_{invited['id']}_")
+    listed = cli("token", "list", stage.pool, "--json").out
+    rows = [json.loads(line) for line in listed.splitlines()]
+    assert rows == [
+        {name: value for name, value in row.items() if name not in ("token", "file")}
+        for row in (made, invited)
+    ]
+    table = cli("token", "list", stage.pool).out
+    for shown in (listed, table):
+        assert secret not in shown
+        assert text.strip().rpartition("_")[2] not in shown
+        assert made["id"] in shown
+    revoked = ask("token", "revoke", stage.pool, made["id"])
+    assert ask("token", "revoke", stage.pool, made["id"]) == revoked
+    assert (revoked["revoked_unix_ms"] or 0) > 0
+    assert cli("admissions", stage.pool).out == "waiting: none\n"
+    named = set(re.findall(r"[a-z_]+", " ".join(re.findall(r"`([^`]+)`", _section("§24")))))
+    assert {*made, *invited} <= named
+
+
 def test_a_key_file_is_private_and_its_public_side_is_not(tmp_path: Path) -> None:
     made = ask("key", "new", tmp_path / "v.key", "--role", "validator")
     assert (tmp_path / "v.key").stat().st_mode & 0o777 == 0o600

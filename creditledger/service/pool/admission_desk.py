@@ -3,7 +3,7 @@
 An admission is the operator's signature over the account; it is made anew whenever it is asked for, with the
 key in force. Source: specs/service.md §4."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Final
@@ -67,10 +67,8 @@ class AdmissionDesk:
 
     __slots__ = ("_applicants", "_clock", "_ledger", "_policy", "_store")
 
-    def __init__(
-        self, ledger: Callable[[], Ledger], store: Store, *, policy: AdmissionPolicy, clock: Clock
-    ) -> None:
-        """``ledger``: the one that is open now, with the operator's key at hand."""
+    def __init__(self, ledger: Ledger, store: Store, *, policy: AdmissionPolicy, clock: Clock) -> None:
+        """``ledger``: with the operator's key at hand."""
         self._ledger = ledger
         self._store = store
         self._policy = policy
@@ -84,9 +82,8 @@ class AdmissionDesk:
         Raises SignatureError, KeyFormatError; ConflictError for an account or name that is registered;
         TokenError, RoleError for the invitation; RefusedError for whom the operator has refused; BusyError
         where too many wait."""
-        ledger = self._ledger()
-        request.require_proof(ledger.id)
-        with ledger.read() as state:
+        request.require_proof(self._ledger.id)
+        with self._ledger.read() as state:
             _require_free(state, request)
             is_open = reading.parameters_in_force(state).admission == Admission.OPEN
         if is_open:
@@ -95,12 +92,11 @@ class AdmissionDesk:
             standing = self._standing(request, invitation)
             if standing is not Standing.ADMITTED:
                 return Answer(account=request.account, standing=standing)
-        return self._admitted(ledger, request.account)
+        return self._admitted(request.account)
 
     def look_up(self, account: bytes) -> Answer:
         """Where an applicant stands now. Raises UnknownIdError for whom nobody knows."""
-        ledger = self._ledger()
-        with ledger.read() as state:
+        with self._ledger.read() as state:
             if reading.account_state(state, account) is not None:
                 return Answer(account=account, standing=Standing.REGISTERED)
         row = self._applicants.row(account)
@@ -108,7 +104,7 @@ class AdmissionDesk:
             raise UnknownIdError("this account has not asked to join", found=account.hex())
         if row.standing != Standing.ADMITTED:
             return Answer(account=account, standing=Standing(row.standing))
-        return self._admitted(ledger, account)
+        return self._admitted(account)
 
     def require_as_admitted(self, account: bytes, *, name: str, role: int) -> None:
         """An account registers as what it was admitted as: the operator's signature covers neither name nor
@@ -139,11 +135,11 @@ class AdmissionDesk:
             _put(view, _applicant(request, standing, before, now))
         return standing
 
-    def _admitted(self, ledger: Ledger, account: bytes) -> Answer:
-        with ledger.read() as state:
+    def _admitted(self, account: bytes) -> Answer:
+        with self._ledger.read() as state:
             is_open = reading.parameters_in_force(state).admission == Admission.OPEN
-        message = admission_bytes(account, ledger.id)
-        admission = b"" if is_open else ledger.operator_signer().sign(message)
+        message = admission_bytes(account, self._ledger.id)
+        admission = b"" if is_open else self._ledger.operator_signer().sign(message)
         return Answer(account=account, standing=Standing.ADMITTED, admission=admission)
 
 

@@ -31,7 +31,7 @@ def admission_routes(desk: AdmissionDesk) -> list[BaseRoute]:
             return Response(status_code=400)  # nobody is there to read it
         except CreditLedgerError as error:
             return _refusal(error)
-        bearer = getattr(request.state, BEARER, None)
+        bearer = request.scope.get(BEARER)
         return await _answered(lambda: desk.apply(AdmissionRequest.decode(content), bearer))
 
     async def look_up(request: Request) -> Response:

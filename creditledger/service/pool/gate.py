@@ -21,10 +21,10 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope_, Receive, Send], Awaitable[None]]
 
-PERMIT: Final = "permit"
-"""In the request's state: the `Permit` of its token, or None."""
-BEARER: Final = "bearer"
-"""In the request's state: the `BearerToken` itself, for the desk that takes invitations, or None."""
+TOKEN: Final = "creditledger.token"
+"""In the scope: the id, in hex, of the token that the request presents, or None."""
+BEARER: Final = "creditledger.bearer"
+"""In the scope: the `BearerToken` itself, for the desk that takes invitations, or None."""
 _READS: Final = ("GET", "HEAD", "OPTIONS")
 _ADMISSIONS: Final = re.compile(r"/v1/admissions(/[0-9a-f]{64})?")
 _EVIDENCE: Final = re.compile(r"/v1/evidence(/[a-z0-9_-]+){1,4}")
@@ -53,15 +53,19 @@ class Gate:
             await send({"type": "websocket.close", "code": 1008})
             return
         try:
-            bearer, permit = self._admitted(scope)
+            bearer = self._admitted(scope)
         except CreditLedgerError as error:
             await _answer(send, error, is_page=_wants_page(scope))
             return
-        state = {**scope.get("state", {}), PERMIT: permit, BEARER: bearer}
-        inner = {**scope, "state": state, "headers": _without_authorization(scope["headers"])}
+        inner = {
+            **scope,
+            "headers": _without_authorization(scope["headers"]),
+            TOKEN: None if bearer is None else bearer.id.hex(),
+            BEARER: bearer,
+        }
         await self._app(inner, receive, _keeping_private(send) if self._settings.is_private else send)
 
-    def _admitted(self, scope: Scope_) -> tuple[BearerToken | None, Permit | None]:
+    def _admitted(self, scope: Scope_) -> BearerToken | None:
         """Raises TokenError, RoleError, RateLimitError, StorageError."""
         try:
             bearer = _bearer(scope["headers"], is_read=scope["method"] in _READS)
@@ -76,7 +80,7 @@ class Gate:
             _require(permit, needed)
         if permit is None:
             self._take_anonymous(scope["method"], scope["path"])
-        return bearer, permit
+        return bearer
 
     def _needed(self, method: str, path: str, permit: Permit | None) -> tuple[Scope, ...]:
         """One of these opens the path; none are needed where there are none."""

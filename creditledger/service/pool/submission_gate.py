@@ -3,12 +3,12 @@
 Source: specs/service.md §4."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from creditledger.credits import reading
 from creditledger.credits.state import StateView
-from creditledger.errors import CreditLedgerError, RateLimitError, SignatureError
+from creditledger.errors import CreditLedgerError, SignatureError
 from creditledger.ledger.ledger import Ledger
 from creditledger.records.account import Budget, Closing, Delegation, Listing
 from creditledger.records.entry import Submission
@@ -19,7 +19,6 @@ from creditledger.records.registration import Registration, Rotation
 from creditledger.records.transfer import Capture, DelegatedHold, Hold, Refund, Release, Transfer
 from creditledger.service.pool.admission_desk import AdmissionDesk
 from creditledger.service.pool.rate_limits import Asker, RateLimits, Share
-from creditledger.service.pool.tokens import Permit
 from creditledger.transparency.keys import SIGNATURE_SIZE, verify_ed25519
 
 _STRANGERS: Final = Asker(Share.STRANGERS)
@@ -30,27 +29,21 @@ class SubmissionGate:
 
     __slots__ = ("_desk", "_ledger", "_limits")
 
-    def __init__(self, ledger: Callable[[], Ledger], limits: RateLimits, desk: AdmissionDesk) -> None:
-        """``ledger``: the one that is open now."""
+    def __init__(self, ledger: Ledger, limits: RateLimits, desk: AdmissionDesk) -> None:
         self._ledger = ledger
         self._limits = limits
         self._desk = desk
 
-    def check(
-        self, submissions: Sequence[Submission], permit: Permit | None
-    ) -> list[CreditLedgerError | None]:
-        """For each submission None, or why it goes no further; in order.
+    def check(self, submissions: Sequence[Submission], token: str | None) -> list[CreditLedgerError | None]:
+        """For each submission None, or why it goes no further; in order. ``token``: the id, in hex, of the
+        request's token, if it has one.
 
-        A share is an account's only where its key in force has signed, so nobody uses up another's. Where
-        one share is used up, every one of the group has the RateLimitError, and nothing was taken. What the
-        ledger's rules refuse is for them to say. Raises StorageError."""
-        ledger = self._ledger()
-        with ledger.read() as state:
-            askers = [_asker(state, submission, ledger, permit) for submission in submissions]
-        try:
-            self._limits.take_all(Counter(asker for asker in askers if asker is not None))
-        except RateLimitError as error:
-            return [error] * len(submissions)
+        A share is an account's only where its key in force has signed, so nobody uses up another's. What the
+        ledger's rules refuse is for them to say. Raises RateLimitError where a share is used up: then nothing
+        was taken, and nothing of the group goes further; StorageError."""
+        with self._ledger.read() as state:
+            askers = [_asker(state, submission, self._ledger.id, token) for submission in submissions]
+        self._limits.take_all(Counter(asker for asker in askers if asker is not None))
         return [self._refusal(submission.record) for submission in submissions]
 
     def _refusal(self, record: Record) -> CreditLedgerError | None:
@@ -62,7 +55,7 @@ class SubmissionGate:
         return None
 
 
-def _asker(state: StateView, submission: Submission, ledger: Ledger, permit: Permit | None) -> Asker | None:
+def _asker(state: StateView, submission: Submission, ledger_id: bytes, token: str | None) -> Asker | None:
     """Whose share a submission takes; None for the operator, whose pool it is."""
     account = claimed_account(submission.record)
     operator = reading.operator_keys(state)[-1][1]
@@ -72,12 +65,12 @@ def _asker(state: StateView, submission: Submission, ledger: Ledger, permit: Per
         keys = reading.keys_of(state, account)
         key, asker = keys[-1][1] if keys else account, Asker(Share.ACCOUNT, account)
     else:
-        return _stranger(permit)
-    return asker if _is_signed(submission, key, ledger.id) else _stranger(permit)
+        return _stranger(token)
+    return asker if _is_signed(submission, key, ledger_id) else _stranger(token)
 
 
-def _stranger(permit: Permit | None) -> Asker:
-    return _STRANGERS if permit is None else Asker(Share.TOKEN, permit.id)
+def _stranger(token: str | None) -> Asker:
+    return _STRANGERS if token is None else Asker(Share.TOKEN, bytes.fromhex(token))
 
 
 def claimed_account(record: Record) -> bytes | None:

@@ -49,7 +49,7 @@ class Office:
         self._chance = random.Random(7)
 
     def desk(self, policy: AdmissionPolicy) -> AdmissionDesk:
-        return AdmissionDesk(lambda: self.ledger, self.store, policy=policy, clock=self.clock)
+        return AdmissionDesk(self.ledger, self.store, policy=policy, clock=self.clock)
 
     def invitation(self, *, uses: int = 1, role: int = 0) -> BearerToken:
         token, _ = self.tokens.issue(

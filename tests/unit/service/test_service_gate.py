@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from asgi_exchange import OWN_STATE, Answered, exchange
+from asgi_exchange import Answered, exchange
 from creditledger.ledger.directory import LedgerDirectory
 from creditledger.service.pool.bearer_token import BearerToken
-from creditledger.service.pool.gate import BEARER, PERMIT, Gate
+from creditledger.service.pool.gate import BEARER, TOKEN, Gate
 from creditledger.service.pool.gate_settings import GateSettings
 from creditledger.service.pool.gate_store import open_gate_store
 from creditledger.service.pool.rate_limits import RateLimits
@@ -209,14 +209,15 @@ def test_nothing_inside_sees_the_secret(private: Pool) -> None:
     private.ask("GET", "/v1/status", token)
     (scope,) = private.inside.seen
     assert [name for name, _ in scope["headers"]] == []
-    assert scope["state"] == OWN_STATE | {PERMIT: private.tokens.permit(token), BEARER: token}
+    assert (scope[TOKEN], scope[BEARER]) == (token.id.hex(), token)
     assert token.secret.hex() not in repr(scope)
     assert repr(token.secret)[2:-1] not in repr(scope)
 
 
-def test_who_shows_no_token_has_no_permit(public: Pool) -> None:
+def test_who_shows_no_token_has_none(public: Pool) -> None:
     public.ask("GET", "/v1/status")
-    assert public.inside.seen[0]["state"] == OWN_STATE | {PERMIT: None, BEARER: None}
+    (scope,) = public.inside.seen
+    assert (scope[TOKEN], scope[BEARER]) == (None, None)
 
 
 def test_what_a_private_pool_answers_is_kept_by_no_cache_between(private: Pool) -> None:
