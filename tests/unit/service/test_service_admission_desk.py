@@ -1,5 +1,6 @@
 """The desk: who is admitted to a real ledger, by what, and as what."""
 
+import json
 import random
 import threading
 from collections.abc import Iterator
@@ -27,14 +28,16 @@ from creditledger.records.parameters import Admission
 from creditledger.records.registration import Registration, Role
 from creditledger.service.pool import admission_desk
 from creditledger.service.pool.admission_desk import WAITING_MS, AdmissionDesk, Answer, Applicants, Standing
-from creditledger.service.pool.admission_request import REQUEST_BYTES_MAX, AdmissionRequest
+from creditledger.service.pool.admission_request import REQUEST_BYTES_MAX, AdmissionRequest, message
 from creditledger.service.pool.bearer_token import BearerToken
 from creditledger.service.pool.gate_settings import AdmissionPolicy
 from creditledger.service.pool.gate_store import open_gate_store
 from creditledger.service.pool.tokens import Scope, Tokens
+from creditledger.transparency.keys import Ed25519Signer
 from ledger_pools import FixedClock, found, registration, signed, signer
 
 HOUR = 3_600_000
+VECTORS = Path(__file__).resolve().parents[2] / "vectors" / "service"
 
 
 class Office:
@@ -300,3 +303,23 @@ def test_a_request_is_its_json_and_nothing_else(content: bytes) -> None:
     assert AdmissionRequest.decode(GOOD).encode() == GOOD
     with pytest.raises(MalformedRecordError):
         AdmissionRequest.decode(content)
+
+
+def test_a_request_is_the_vectors() -> None:
+    vector = json.loads((VECTORS / "admission-request.json").read_text())
+    ledger_id, asked = (
+        bytes.fromhex(vector["ledger_id"]),
+        AdmissionRequest.decode(json.dumps(vector["request"]).encode()),
+    )
+    signed_bytes = message(ledger_id, asked.account, name=asked.name, role=asked.role)
+    assert signed_bytes.hex() == vector["message"]
+    key = Ed25519Signer(bytes.fromhex(vector["seed"]))
+    assert asked == AdmissionRequest.signed(key, name="node-1", role=Role.NODE, ledger_id=ledger_id)
+    asked.require_proof(ledger_id)
+
+
+def test_a_token_is_the_vectors() -> None:
+    vector = json.loads((VECTORS / "token.json").read_text())
+    token = BearerToken.parse(vector["text"])
+    assert (token.id.hex(), token.secret.hex()) == (vector["id"], vector["secret"])
+    assert token.secret_hash().hex() == vector["kept"]

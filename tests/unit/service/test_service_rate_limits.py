@@ -98,6 +98,7 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         limits.take(Asker(Share.ACCOUNT, number.to_bytes(2, "big")), ALICE if number < 40 else CROWD)
     assert len(limits._buckets) == 100
     assert ALICE not in limits._buckets
+    assert drained(limits, CROWD) == 60_000 - 960  # it was asked for all the time, and forgets nothing
 
 
 def test_threads_share_one_bucket() -> None:
