@@ -248,6 +248,7 @@ def test_a_private_pool_from_outside_and_inside(tmp_path: Path) -> None:
     said = io.StringIO()
     handler = logging.StreamHandler(said)
     logging.getLogger().addHandler(handler)
+    level = logging.getLogger().level
     logging.getLogger().setLevel(logging.DEBUG)
     settings = '[admission]\npolicy = "invite"\n[reading]\nprivate = true\n'
     with redirect_stdout(said), redirect_stderr(said), served(tmp_path / "pool", settings) as pool:
@@ -264,6 +265,7 @@ def test_a_private_pool_from_outside_and_inside(tmp_path: Path) -> None:
         process("token", "revoke", pool.directory, made["id"])
         assert pool.status("/size", text) == 401
     logging.getLogger().removeHandler(handler)
+    logging.getLogger().setLevel(level)
     secret = text.rpartition("_")[2]
     files = [path for path in (tmp_path / "pool").rglob("*") if path.is_file()]
     assert any(made["id"].encode() in bytes(path.name, "ascii") or path.name == "data.mdb" for path in files)

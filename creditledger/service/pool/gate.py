@@ -149,7 +149,8 @@ def _keeping_private(send: Send) -> Send:
         if message["type"] == "http.response.start":
             kept = [pair for pair in message.get("headers", []) if pair[0].lower() != b"cache-control"]
             told = [value for name, value in message.get("headers", []) if name.lower() == b"cache-control"]
-            value = b", ".join(told).replace(b"public", b"private") or b"private, no-cache"
+            value = b", ".join(told).replace(b"public", b"private") or b"no-cache"
+            value = value if b"private" in value or b"no-store" in value else b"private, " + value
             message = {**message, "headers": [*kept, (b"cache-control", value)]}
         await send(message)
 
