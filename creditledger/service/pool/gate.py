@@ -57,13 +57,11 @@ class Gate:
         except CreditLedgerError as error:
             await _answer(send, error, is_page=_wants_page(scope))
             return
-        inner = {
-            **scope,
-            "headers": _without_authorization(scope["headers"]),
-            TOKEN: None if bearer is None else bearer.id.hex(),
-            BEARER: bearer,
-        }
-        await self._app(inner, receive, _keeping_private(send) if self._settings.is_private else send)
+        # In place: what stands around the gate reads in the same scope which route it was.
+        scope["headers"] = _without_authorization(scope["headers"])
+        scope[TOKEN] = None if bearer is None else bearer.id.hex()
+        scope[BEARER] = bearer
+        await self._app(scope, receive, _keeping_private(send) if self._settings.is_private else send)
 
     def _admitted(self, scope: Scope_) -> BearerToken | None:
         """Raises TokenError, RoleError, RateLimitError, StorageError."""
