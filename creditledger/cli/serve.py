@@ -63,6 +63,7 @@ def _serve(ledger: "Ledger", listening: socket.socket, interval: int, announce: 
     """Answer until stopped. Raises what the ledger failed with: then nothing more can be promised."""
     from creditledger.service.http_server import HttpServer
     from creditledger.service.pool.event_log import EventLog
+    from creditledger.service.pool.gatehouse import Gatehouse
     from creditledger.service.pool.pool_server import PoolServer, pool_app
     from creditledger.service.pool.problems import MEDIA_TYPE, plain_problem
 
@@ -74,17 +75,24 @@ def _serve(ledger: "Ledger", listening: socket.socket, interval: int, announce: 
 
     pool = PoolServer(ledger, interval_seconds=interval, events=EventLog(sys.stderr), on_failure=fail)
     refusal = plain_problem(400, "not HTTP")
-    http = HttpServer(
-        pool_app(pool),
-        on_ready=announce,
-        connection_seconds=CONNECTION_SECONDS,
-        connections_max=CONNECTIONS_MAX,
-        head_seconds=HEAD_SECONDS,
-        head_bytes=HEAD_BYTES_MAX,
-        refusal=(MEDIA_TYPE, refusal.body),
-    )
-    with pool:
-        http.serve_on(listening)
+    with Gatehouse(ledger) as gatehouse:
+        app = pool_app(
+            pool,
+            more=gatehouse.routes,
+            middleware=[gatehouse.middleware],
+            submission_filter=gatehouse.submissions,
+        )
+        http = HttpServer(
+            app,
+            on_ready=announce,
+            connection_seconds=CONNECTION_SECONDS,
+            connections_max=CONNECTIONS_MAX,
+            head_seconds=HEAD_SECONDS,
+            head_bytes=HEAD_BYTES_MAX,
+            refusal=(MEDIA_TYPE, refusal.body),
+        )
+        with pool:
+            http.serve_on(listening)
     if failures:
         raise failures[0]
 

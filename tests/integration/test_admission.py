@@ -16,10 +16,6 @@ from typing import Any
 import click
 import httpx2
 import pytest
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import BaseRoute, Route
 
 from cli_pools import Said, ask, process
 from creditledger.cli.joining import admission_at, token_in
@@ -36,12 +32,12 @@ from creditledger.errors import (
 )
 from creditledger.ledger.ledger import Ledger
 from creditledger.quantities import ZERO_DIGEST
-from creditledger.records.entry import Submission
 from creditledger.records.registration import Registration, Role
 from creditledger.service.http_server import HttpServer, address_of, listening_socket
-from creditledger.service.pool.gate import TOKEN
 from creditledger.service.pool.gatehouse import Gatehouse
+from creditledger.service.pool.pool_server import PoolServer, pool_app
 from ledger_pools import signed, signer
+from pool_processes import envelope, packed, serving
 
 
 @dataclass(slots=True)
@@ -68,9 +64,12 @@ class Joining:
         record = Registration(
             account=signer(key).public_key, role=role, name=key, next_key=ZERO_DIGEST, admission=admission
         )
-        body = signed(self.ledger.id, record, signer(key)).encode()
-        headers = {"authorization": f"Bearer {token}"} if token else {}
-        return httpx2.post(f"{self.url}/submit", content=body, headers=headers).status_code
+        body = envelope([signed(self.ledger.id, record, signer(key))])
+        headers = packed({"authorization": f"Bearer {token}"} if token else {})
+        answered = httpx2.post(f"{self.url}/v1/records", content=body, headers=headers)
+        if answered.status_code != 200:
+            return answered.status_code
+        return 422 if "error" in answered.json()["outcomes"][0] else 200
 
     def status(self, path: str, token: str = "") -> int:
         headers = {"authorization": f"Bearer {token}"} if token else {}
@@ -82,26 +81,6 @@ class Joining:
         return process(verb, self.directory, *rest, "--json")
 
 
-def application(ledger: Ledger, gatehouse: Gatehouse) -> Starlette:
-    """As the pool's own, with one route to submit by and one to read."""
-
-    async def submit(request: Request) -> Response:
-        submission = Submission.decode(await request.body())
-        try:
-            (refusal,) = gatehouse.submissions.check([submission], request.scope[TOKEN])
-            if refusal is None:
-                ledger.append(submission)
-        except CreditLedgerError as error:
-            refusal = error
-        return Response(status_code=200 if refusal is None else 422)
-
-    async def size(request: Request) -> Response:
-        return JSONResponse({"size": ledger.size})
-
-    routes: list[BaseRoute] = [Route("/submit", submit, methods=["POST"]), Route("/size", size)]
-    return Starlette(routes=[*routes, *gatehouse.routes], middleware=[gatehouse.middleware])
-
-
 @contextmanager
 def served(directory: Path, settings: str, *, admission: str = "approval") -> Iterator[Joining]:
     parameters = directory.with_suffix(".toml")
@@ -110,13 +89,21 @@ def served(directory: Path, settings: str, *, admission: str = "approval") -> It
     (directory / "service.toml").write_text(settings)
     ready, listening = threading.Event(), listening_socket("127.0.0.1", 0)
     with Ledger.open(directory) as ledger, Gatehouse(ledger) as gatehouse:
-        server = HttpServer(application(ledger, gatehouse), on_ready=ready.set)
+        pool = PoolServer(ledger)
+        app = pool_app(
+            pool,
+            more=gatehouse.routes,
+            middleware=[gatehouse.middleware],
+            submission_filter=gatehouse.submissions,
+        )
+        server = HttpServer(app, on_ready=ready.set)
         url = f"http://{address_of(listening)}"
         thread = threading.Thread(target=server.serve_on, args=(listening,))
         thread.start()
         assert ready.wait(30)
         try:
-            yield Joining(directory, ledger, url)
+            with pool:
+                yield Joining(directory, ledger, url)
         finally:
             server.stop()
             thread.join(30)
@@ -257,13 +244,13 @@ def test_a_private_pool_from_outside_and_inside(tmp_path: Path) -> None:
         text = file.read_text().strip()
         with pytest.raises(TokenError, match="by invitation"):
             pool.ask("ann")
-        assert pool.status("/size") == 401
-        assert pool.status("/size", text) == 200
+        assert pool.status("/v1/status") == 401
+        assert pool.status("/v1/status", text) == 200
         admission = pool.ask("ann", invite=file)
         assert pool.register("ann", admission) == 401
         assert pool.register("ann", admission, token=text) == 200
         process("token", "revoke", pool.directory, made["id"])
-        assert pool.status("/size", text) == 401
+        assert pool.status("/v1/status", text) == 401
     logging.getLogger().removeHandler(handler)
     logging.getLogger().setLevel(level)
     secret = text.rpartition("_")[2]
@@ -284,6 +271,35 @@ def test_a_service_stricter_than_its_ledger_does_not_start(tmp_path: Path) -> No
     pool = served(tmp_path / "pool", '[admission]\npolicy = "invite"\n', admission="open")
     with pytest.raises(MalformedRecordError, match="stricter"), pool:
         pass
+
+
+def test_the_servers_own_process_lets_in_by_token(tmp_path: Path) -> None:
+    """D7: and nothing that it says, events and metrics included, has the secret in it."""
+    pool = tmp_path / "pool"
+    ask("init", pool, "--origin", "pool.example/process")
+    (pool / "service.toml").write_text("[reading]\nprivate = true\n")
+    token = ask("token", "new", pool, "--scope", "read", "--scope", "metrics")["token"]
+    held = {"authorization": f"Bearer {token}"}
+    with serving(pool) as running:
+        paths = ("/checkpoint", "/policy", "/v1/status", "/openapi.json", "/healthz", "/metrics")
+        assert [running.get(path).status_code for path in paths] == [401] * len(paths)
+        told = [running.get(path, **held) for path in paths]
+        assert [answer.status_code for answer in told] == [200] * len(paths)
+        assert all("private" in answer.headers["cache-control"] for answer in told)
+        refused = running.client.post("/v1/records", content=b"", headers=packed(held))
+        assert (refused.status_code, refused.json()["error"]) == (403, "RoleError")
+        code, said = running.end()
+    assert code == 0
+    secret = token.rpartition("_")[2]
+    assert all(secret not in text for text in (said, *(answer.text for answer in told)))
+
+
+def test_a_bad_service_toml_does_not_start(tmp_path: Path) -> None:
+    pool = tmp_path / "pool"
+    ask("init", pool, "--origin", "pool.example/process")
+    (pool / "service.toml").write_text("[reading]\nprivat = true\n")
+    said = process("serve", pool, "--listen", "127.0.0.1:0", "--json")
+    assert (said.code, said.answer["error"]) == (2, "MalformedRecordError")
 
 
 @contextmanager

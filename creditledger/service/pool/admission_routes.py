@@ -1,44 +1,34 @@
 """`/v1/admissions` on the wire. Source: specs/service.md §4."""
 
-import asyncio
-import re
-from collections.abc import Callable
 from typing import Final
 
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from creditledger.errors import BusyError, CreditLedgerError, MalformedRecordError, UnknownIdError
+from creditledger.errors import UnknownIdError
+from creditledger.ledger.naming import as_digest
 from creditledger.service.pool.admission_desk import AdmissionDesk, Answer, Standing
-from creditledger.service.pool.admission_request import REQUEST_BYTES_MAX, AdmissionRequest
+from creditledger.service.pool.admission_request import AdmissionRequest
 from creditledger.service.pool.gate import BEARER
-from creditledger.service.pool.gate_answers import refusal_of
 
-BODY_SECONDS: Final = 10.0
-_ACCOUNT: Final = re.compile(r"[0-9a-f]{64}")
-_STATUS: Final = {Standing.WAITING: 202}
+_NOT_KEPT: Final = {"cache-control": "no-store"}
 
 
 def admission_routes(desk: AdmissionDesk) -> list[BaseRoute]:
     """The two routes of ``desk``, for an application behind a `Gate`."""
 
     async def apply(request: Request) -> Response:
-        try:
-            content = await _body(request)
-        except ClientDisconnect:
-            return Response(status_code=400)  # nobody is there to read it
-        except CreditLedgerError as error:
-            return _refusal(error)
-        bearer = request.scope.get(BEARER)
-        return await _answered(lambda: desk.apply(AdmissionRequest.decode(content), bearer))
+        asked = AdmissionRequest.decode(await request.body())
+        answer = await run_in_threadpool(desk.apply, asked, request.scope.get(BEARER))
+        return JSONResponse(_shown(answer), 202 if answer.standing is Standing.WAITING else 200, _NOT_KEPT)
 
     async def look_up(request: Request) -> Response:
-        account = request.path_params["account"]
-        if not _ACCOUNT.fullmatch(account):
-            return _refusal(UnknownIdError("no such account", expected="64 lower-case hex digits"))
-        return await _answered(lambda: desk.look_up(bytes.fromhex(account)), is_question=True)
+        account = as_digest(request.path_params["account"])
+        if account is None:
+            raise UnknownIdError("no such account", expected="64 lower-case hex digits")
+        return JSONResponse(_shown(await run_in_threadpool(desk.look_up, account)), headers=_NOT_KEPT)
 
     return [
         Route("/v1/admissions", apply, methods=["POST"]),
@@ -46,34 +36,6 @@ def admission_routes(desk: AdmissionDesk) -> list[BaseRoute]:
     ]
 
 
-async def _body(request: Request) -> bytes:
-    """Raises MalformedRecordError as soon as it is too long, BusyError when it comes too late."""
-    body = bytearray()
-    try:
-        async with asyncio.timeout(BODY_SECONDS):
-            async for chunk in request.stream():
-                body += chunk
-                if len(body) > REQUEST_BYTES_MAX:
-                    raise MalformedRecordError("too long", expected=f"at most {REQUEST_BYTES_MAX} bytes")
-    except TimeoutError:
-        raise BusyError("the request took too long to arrive", expected=f"{BODY_SECONDS} s") from None
-    return bytes(body)
-
-
-async def _answered(ask: Callable[[], Answer], *, is_question: bool = False) -> Response:
-    try:
-        answer = await run_in_threadpool(ask)
-    except CreditLedgerError as error:
-        return _refusal(error)
-    fields = {"account": answer.account.hex(), "state": answer.standing.name.lower()}
-    if answer.standing is Standing.ADMITTED:
-        fields["admission"] = answer.admission.hex()
-    status = 200 if is_question else _STATUS.get(answer.standing, 200)
-    return JSONResponse(fields, status, headers={"cache-control": "no-store"})
-
-
-def _refusal(error: CreditLedgerError) -> Response:
-    status, headers, body = refusal_of(error)
-    response = Response(body, status)
-    response.raw_headers = headers
-    return response
+def _shown(answer: Answer) -> dict[str, str]:
+    shown = {"account": answer.account.hex(), "state": answer.standing.name.lower()}
+    return shown | ({"admission": answer.admission.hex()} if answer.standing is Standing.ADMITTED else {})

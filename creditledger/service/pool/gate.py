@@ -1,6 +1,6 @@
 """The first thing that a request meets: whose it is, whether it may, and whether it has had its share.
 
-Plain ASGI. Source: specs/service.md §4."""
+Source: specs/service.md §4."""
 
 import base64
 import binascii
@@ -9,9 +9,10 @@ from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any, Final
 
 from creditledger.errors import CreditLedgerError, TokenError
+from creditledger.service.pool.appending import TOKEN
 from creditledger.service.pool.bearer_token import BearerToken
-from creditledger.service.pool.gate_answers import refusal_of
 from creditledger.service.pool.gate_settings import GateSettings
+from creditledger.service.pool.problems import problem_of
 from creditledger.service.pool.rate_limits import Asker, RateLimits, Share
 from creditledger.service.pool.tokens import Permit, Scope, Tokens
 
@@ -21,10 +22,9 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope_, Receive, Send], Awaitable[None]]
 
-TOKEN: Final = "creditledger.token"
-"""In the scope: the id, in hex, of the token that the request presents, or None."""
 BEARER: Final = "creditledger.bearer"
 """In the scope: the `BearerToken` itself, for the desk that takes invitations, or None."""
+BROWSERS_CHALLENGE: Final = 'Basic realm="creditledger"'
 _READS: Final = ("GET", "HEAD", "OPTIONS")
 _ADMISSIONS: Final = re.compile(r"/v1/admissions(/[0-9a-f]{64})?")
 _EVIDENCE: Final = re.compile(r"/v1/evidence(/[a-z0-9_-]+){1,4}")
@@ -55,7 +55,11 @@ class Gate:
         try:
             bearer = self._admitted(scope)
         except CreditLedgerError as error:
-            await _answer(send, error, is_page=_wants_page(scope))
+            response = problem_of(error).response()
+            response.headers["cache-control"] = "no-store"
+            if response.status_code == 401 and _wants_page(scope):
+                response.headers.append("www-authenticate", BROWSERS_CHALLENGE)
+            await response(scope, receive, send)
             return
         # In place: what stands around the gate reads in the same scope which route it was.
         scope["headers"] = _without_authorization(scope["headers"])
@@ -153,9 +157,3 @@ def _keeping_private(send: Send) -> Send:
         await send(message)
 
     return keep
-
-
-async def _answer(send: Send, error: CreditLedgerError, *, is_page: bool) -> None:
-    status, headers, body = refusal_of(error, is_page=is_page)
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})

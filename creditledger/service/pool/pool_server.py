@@ -81,14 +81,12 @@ def pool_app(
     more: Sequence[BaseRoute] = (),
     middleware: Sequence[Middleware] = (),
     submission_filter: SubmissionFilter | None = None,
-    is_private: bool = False,
     limits: Limits | None = None,
 ) -> Starlette:
     """The ASGI application of a pool.
 
     ``more``: routes after the pool's own. ``middleware``: inside the bounds and outside every route; it may
-    set ``scope[appending.TOKEN]``. ``submission_filter`` sees every submission first. ``is_private``: no
-    shared cache may keep what is read."""
+    set ``scope[appending.TOKEN]``. ``submission_filter`` sees every submission first."""
     appending = Appending(
         server.ledger, server.commits, clock=server.clock, submission_filter=submission_filter
     )
@@ -98,7 +96,7 @@ def pool_app(
         routes=[
             *records_routes(appending, ledger_id=server.ledger.id),
             *account_routes(server.ledger, clock=server.clock),
-            *published_files(server.ledger.directory, is_private=is_private),
+            *published_files(server.ledger.directory),
             *health_routes(
                 server.steward,
                 server.publishing,

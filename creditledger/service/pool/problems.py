@@ -14,6 +14,7 @@ from creditledger.ledger.disk_space import is_out_of_space
 
 MEDIA_TYPE: Final = "application/problem+json"
 RETRY_SECONDS: Final = 1
+CHALLENGE: Final = 'Bearer realm="creditledger"'
 
 _STATUS: Final[tuple[tuple[type[CreditLedgerError], int, str], ...]] = (
     (errors.AmountError, 400, "An amount is out of range"),
@@ -27,8 +28,10 @@ _STATUS: Final[tuple[tuple[type[CreditLedgerError], int, str], ...]] = (
     (errors.InsufficientCreditError, 402, "The account cannot cover the amount"),
     (errors.HoldExpiredError, 410, "The hold's time is over"),
     (errors.ExpiredError, 410, "The offer is no longer valid"),
-    (errors.RoleError, 403, "Not a key for this"),
+    (errors.TokenError, 401, "A good token is needed"),
+    (errors.RoleError, 403, "Not a key or token for this"),
     (errors.RefusedError, 422, "A rule says no"),
+    (errors.RateLimitError, 429, "Too much in too short a time"),
     (errors.BusyError, 503, "Try again later"),
     (errors.IntegrityError, 503, "The ledger has stopped"),
     (errors.StorageError, 503, "The ledger cannot be written"),
@@ -37,15 +40,12 @@ _STATUS: Final[tuple[tuple[type[CreditLedgerError], int, str], ...]] = (
 
 _PLAIN: Final[dict[int, tuple[str, str, int]]] = {
     400: ("BadRequest", "The request cannot be read", 2),
-    401: ("Unauthorized", "A token is needed", 6),
-    403: ("OutOfScope", "The token is not good for this", 6),
     404: ("UnknownPath", "There is nothing at this path", 2),
     405: ("MethodNotAllowed", "Another method is needed here", 2),
     408: ("TooSlow", "The request took too long to arrive", 3),
     413: ("TooLarge", "The body is too large", 2),
     414: ("UrlTooLong", "The URL is too long", 2),
     415: ("UnsupportedMediaType", "The body has another type", 2),
-    429: ("TooManyRequests", "The limit of requests is reached", 3),
     431: ("HeadersTooLarge", "The headers are too large", 2),
     500: ("InternalError", "A bug in creditledger", 70),
     503: ("BusyError", "Try again later", 3),
@@ -93,7 +93,6 @@ def problem_of(error: CreditLedgerError) -> Problem:
     status, title = next((status, title) for kind, status, title in _TABLE if isinstance(error, kind))
     if isinstance(error, errors.StorageError) and is_out_of_space(error):
         status, title = 507, "There is no room"
-    is_for_later = status in (503, 507)
     return Problem(
         status=status,
         error=type(error).__name__,
@@ -102,8 +101,16 @@ def problem_of(error: CreditLedgerError) -> Problem:
         exit=error.exit_code,
         expected=printable(error.expected),
         found=printable(error.found),
-        headers={"retry-after": str(RETRY_SECONDS)} if is_for_later else {},
+        headers=_headers(error, status),
     )
+
+
+def _headers(error: CreditLedgerError, status: int) -> dict[str, str]:
+    if isinstance(error, errors.RateLimitError):
+        return {"retry-after": str(error.retry_after_s)}
+    if status == 401:
+        return {"www-authenticate": CHALLENGE}
+    return {"retry-after": str(RETRY_SECONDS)} if status in (503, 507) else {}
 
 
 def plain_problem(

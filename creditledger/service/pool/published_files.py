@@ -20,14 +20,13 @@ from creditledger.transparency.note import NOTE_SIZE_MAX
 from creditledger.transparency.tile import parse_tile_path
 from creditledger.transparency.trust_policy import POLICY_SIZE_MAX
 
-FOREVER: Final = "max-age=31536000, immutable"
+FOREVER: Final = "public, max-age=31536000, immutable"
 TEXT: Final = "text/plain; charset=utf-8"
 BYTES: Final = "application/octet-stream"
 
 
-def published_files(directory: LedgerDirectory, *, is_private: bool = False) -> list[BaseRoute]:
-    """The routes. ``is_private``: no shared cache may keep what is read."""
-    scope = "private" if is_private else "public"
+def published_files(directory: LedgerDirectory) -> list[BaseRoute]:
+    """The routes. What a private pool shows, the gate keeps out of shared caches."""
 
     async def checkpoint(request: Request) -> Response:
         return await _changing(request, directory.public / CHECKPOINT, most=NOTE_SIZE_MAX)
@@ -53,7 +52,7 @@ def published_files(directory: LedgerDirectory, *, is_private: bool = False) -> 
         file = directory.public / path
         if not await run_in_threadpool(file.is_file):
             return _nothing_there()
-        return FileResponse(file, media_type=BYTES, headers={"cache-control": f"{scope}, {FOREVER}"})
+        return FileResponse(file, media_type=BYTES, headers={"cache-control": FOREVER})
 
     return [
         Route("/checkpoint", checkpoint, methods=["GET"]),

@@ -12,8 +12,9 @@ import pytest
 
 from asgi_exchange import Answered, exchange
 from creditledger.ledger.directory import LedgerDirectory
+from creditledger.service.pool.appending import TOKEN
 from creditledger.service.pool.bearer_token import BearerToken
-from creditledger.service.pool.gate import BEARER, TOKEN, Gate
+from creditledger.service.pool.gate import BEARER, Gate
 from creditledger.service.pool.gate_settings import GateSettings
 from creditledger.service.pool.gate_store import open_gate_store
 from creditledger.service.pool.rate_limits import RateLimits

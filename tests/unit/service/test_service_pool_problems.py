@@ -18,7 +18,8 @@ STATUS = {
     "BusyError": 503, "IntegrityError": 503, "RollbackError": 503, "StorageError": 503, "RefusedError": 422,
     "ConflictError": 409, "UnknownIdError": 404, "RoleError": 403, "InsufficientCreditError": 402,
     "LimitError": 422, "AccountClosedError": 422, "FailedIdError": 409, "AmountError": 400,
-    "HoldExpiredError": 410, "HoldClosedError": 409, "ExpiredError": 410,
+    "HoldExpiredError": 410, "HoldClosedError": 409, "ExpiredError": 410, "TokenError": 401,
+    "RateLimitError": 429,
 }  # fmt: skip
 KINDS = [
     kind
@@ -37,7 +38,8 @@ def test_each_error_has_the_status_of_the_table(kind: type[CreditLedgerError]) -
     assert told["status"] == problem.status == STATUS[kind.__name__]
     assert (told["error"], told["exit"], told["detail"]) == (kind.__name__, kind.exit_code, "said so")
     assert told["found"] == "b [2J"
-    assert ("retry-after" in problem.headers) == (problem.status == 503)
+    assert ("retry-after" in problem.headers) == (problem.status in (429, 503))
+    assert ("www-authenticate" in problem.headers) == (problem.status == 401)
 
 
 def test_a_name_becomes_a_type() -> None:
