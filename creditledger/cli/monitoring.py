@@ -13,7 +13,6 @@ from creditledger.cli.options import INPUT_FILE, json_option, key_file, publishe
 from creditledger.cli.output import as_line, note, shown
 from creditledger.cli.published import (
     as_finding,
-    default_seen_folder,
     source_of,
     trusted,
 )
@@ -90,7 +89,9 @@ def monitor(
     policy = trusted(ledger, policy_path)
     with source_of(ledger) as source:
         watch = _Watch(ledger, source, policy, key=key, bound_to=bound_to, start=start, acks_path=acks_path)
-        watch.remember(seen_path or default_seen_folder(), evidence_path)
+        from creditledger.ledger.reader_folders import seen_folder
+
+        watch.remember(seen_path or seen_folder(), evidence_path)
         try:
             while True:
                 for row in _patiently(watch.turn(), is_patient=every is not None):

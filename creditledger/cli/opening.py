@@ -22,16 +22,16 @@ KEY_FILES_MAX = 256
 
 @contextmanager
 def reading(path: Path) -> "Iterator[Ledger]":
-    """The ledger in a directory, beside whoever writes it."""
-    from creditledger.ledger.ledger import Ledger
+    """The ledger in a directory, beside whoever writes it; a copy is brought up to date."""
+    from creditledger.ledger.opening import open_ledger
 
-    with Ledger.open(path, read_only=True) as ledger:
+    with open_ledger(path, read_only=True) as ledger:
         yield ledger
 
 
 @contextmanager
 def writing(path: Path) -> "Iterator[Ledger]":
-    """The ledger in a directory, to write. Waits ten seconds for another writer, then BusyError."""
+    """The ledger in a directory, or what it is a copy of, to write. Waits ten seconds for another writer, then BusyError."""
     from creditledger.redemption.ledger_access import LedgerAccess
 
     with LedgerAccess(path, cosigners=cosigners_for(path)).writing() as ledger:
@@ -67,6 +67,8 @@ def is_writable(path: Path) -> bool:
     from creditledger.ledger.operator_keys import operator_in
 
     with reading(path) as opened, opened.read() as state:
+        if opened.is_remote:
+            return False
         return operator_in(opened.directory.keys, state, opened.genesis) is not None
 
 

@@ -56,6 +56,19 @@ def key_file(ctx: click.Context, param: click.Parameter, value: Path | None) -> 
     return value
 
 
+def _ledger(ctx: click.Context, param: click.Parameter, value: str) -> Path:
+    """A ledger's directory; of one at a URL, that of this machine's copy."""
+    if not _is_url(value):
+        return _ledger_directory(ctx, param, value)
+    try:
+        from creditledger.service.remote.copies import copy_of
+    except ImportError as error:
+        raise StorageError(
+            "a ledger at a URL takes the package httpx2: pip install 'creditledger[service]'"
+        ) from error
+    return copy_of(value, policy=ctx.params.get("policy_path"))
+
+
 def _ledger_directory(ctx: click.Context, param: click.Parameter, value: str) -> Path:
     if _is_url(value):
         raise click.BadParameter("this verb takes a ledger's directory, not a URL", ctx, param)
@@ -79,7 +92,10 @@ def _is_url(value: str) -> bool:
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Answer with JSON on stdout.")
-ledger_argument = click.argument("ledger", callback=_ledger_directory)
+ledger_argument = click.argument("ledger", callback=_ledger)
+"""A directory, or the URL of a service: then of its copy here, read under ``$CREDITLEDGER_POLICY``."""
+directory_argument = click.argument("ledger", callback=_ledger_directory)
+"""A ledger's own directory: what the verb works on is shown by no server."""
 published_argument = click.argument("ledger", callback=_ledger_or_url)
 """A directory, or the URL of a published log."""
 measured_argument = click.argument("subject", metavar="LEDGER|PROFILE", callback=_ledger_or_file)

@@ -46,9 +46,10 @@ def audit(
     from creditledger.ledger.audit import audit_source
     from creditledger.ledger.clock import system_clock
     from creditledger.ledger.last_seen import LastSeen
+    from creditledger.ledger.reader_folders import seen_folder
 
     policy = trusted(ledger, policy_path)
-    seen = LastSeen(seen_path or default_seen_folder(), policy)
+    seen = LastSeen(seen_path or seen_folder(), policy)
     with source_of(ledger) as source:
         memory = _usable(seen, is_asked=seen_path is not None)
         report = audit_source(source, policy, now_unix_ms=system_clock(), memory=memory)
@@ -105,14 +106,6 @@ def source_of(ledger: Path | str) -> "Iterator[LogSource]":
         yield source
     finally:
         source.close()
-
-
-def default_seen_folder() -> Path:
-    """``$XDG_STATE_HOME/creditledger/seen``, or the same below ``~/.local/state``."""
-    import os
-
-    base = os.environ.get("XDG_STATE_HOME")
-    return (Path(base) if base else Path.home() / ".local" / "state") / "creditledger" / "seen"
 
 
 def _usable(seen: "LastSeen", *, is_asked: bool) -> "LastSeen | None":

@@ -52,10 +52,8 @@ from creditledger.transparency.cosignature import MlDsaCosignatureSigner
 from creditledger.transparency.keys import Ed25519Signer
 from creditledger.transparency.trust_policy import TrustPolicy
 
-__all__ = [
-    "LOG_KEY", "OPERATOR_KEY", "WITNESS_KEY",
-    "Acknowledgement", "Ledger", "Outcome", "RoundStanding", "Snapshot",
-]  # fmt: skip
+__all__ = ["LOG_KEY", "OPERATOR_KEY", "WITNESS_KEY", "Acknowledgement", "Ledger", "Outcome", "RoundStanding",
+           "Snapshot"]  # fmt: skip
 
 WITNESS_KEY = "witness-local.key"
 LOG_KEY = "log-ml-dsa-44.key"
@@ -73,6 +71,8 @@ class Snapshot:
 
 class Ledger:
     """An open ledger. One process writes; any number reads. Safe to use from several threads."""
+
+    is_remote = False  # see RemoteLedger
 
     def __init__(
         self,
@@ -101,10 +101,13 @@ class Ledger:
         self._public = PublicLog(directory, origin=self.origin, ml_dsa=ml_dsa, cosigners=cosigners)
         self._writer: Writer | None = None
         if lock is None:
-            with store.read() as view:
-                require_not_rolled_back(StoredLog(view), self._head.read(operator_at(state_of(view))))
+            self._require_not_rolled_back()
             return
         self._writer = self._new_writer()
+
+    def _require_not_rolled_back(self) -> None:
+        with self._store.read() as view:
+            require_not_rolled_back(StoredLog(view), self._head.read(operator_at(state_of(view))))
 
     def _new_writer(self) -> Writer:
         with self._store.read() as view:
@@ -245,8 +248,8 @@ class Ledger:
     @property
     def size(self) -> int:
         """Entries in the log."""
-        with self.snapshot() as snapshot:
-            return snapshot.log.size
+        with self._store.read() as view:
+            return StoredLog(view).size
 
     @contextmanager
     def snapshot(self) -> Iterator[Snapshot]:

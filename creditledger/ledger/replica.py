@@ -4,7 +4,8 @@ Source: specs/ledger.md §7."""
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import Final
+from dataclasses import dataclass
+from typing import Final, TypeAlias
 
 from creditledger.credits import reading
 from creditledger.credits.fold import FoldContext, SignatureVerifier, TransparencyVerifier, apply_entry
@@ -31,6 +32,20 @@ from creditledger.transparency.tile import TILE_WIDTH
 from creditledger.transparency.trust_policy import TrustPolicy, VerifiedCheckpoint
 
 _NO_LIMIT: Final = 2**63 - 1
+Keep: TypeAlias = Callable[[bytes, Record, tuple[bytes, ...]], None]
+"""Told each entry's bytes, its record and its bodies, once it was folded."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Folded:
+    """How far an earlier replica came, whose state is gone on with."""
+
+    ledger_id: bytes
+    size: int
+    """At least the genesis."""
+    time_unix_ms: int
+    note: bytes
+    """The last checkpoint that it accepted."""
 
 
 class Replica:
@@ -46,9 +61,11 @@ class Replica:
         state: StateView | None = None,
         memory: LastSeen | None = None,
         verifier: SignatureVerifier | None = None,
+        folded: Folded | None = None,
+        keep: Keep = lambda encoded, record, bodies: None,
     ) -> None:
-        """``state``: an empty view to fold into; by default in memory. ``memory``: the last checkpoint
-        seen, which the log must continue, and which it then becomes."""
+        """``state``: an empty view to fold into, or what ``folded`` came to; by default in memory.
+        ``memory``: the last checkpoint seen, which the log must continue, and which it then becomes."""
         self._source = source
         self._policy = policy
         self._verifier = verifier or TransparencyVerifier()
@@ -67,6 +84,10 @@ class Replica:
         """Entries folded."""
         self.time_unix_ms = 0
         """The last folded entry's time."""
+        self._keep = keep
+        if folded is not None:
+            self._ledger_id, self.size, self.time_unix_ms = folded.ledger_id, folded.size, folded.time_unix_ms
+            self.note, self.checkpoint = folded.note, parse_checkpoint_note(folded.note)
 
     @property
     def ledger_id(self) -> bytes:
@@ -150,6 +171,7 @@ class Replica:
         except CreditLedgerError as error:
             error.args = (f"entry {index}: {error}"[:500],)
             raise
+        self._keep(encoded, entry.record, bodies)
         self._ledger_id = ledger_id
         self.size = index + 1
         self.time_unix_ms = entry.time_unix_ms

@@ -16,15 +16,16 @@ from creditledger.credits.reading import (
 )
 from creditledger.errors import UnknownIdError
 from creditledger.ledger.ledger import Ledger
+from creditledger.ledger.opening import Place, open_ledger
 from creditledger.ledger.writer import Acknowledgement
 from creditledger.records.entry import Submission
 from creditledger.records.parameters import Parameters
 
 
 class LedgerLink:
-    """A `Ledger` of this process, or a ledger's directory that is opened for each use and let go."""
+    """A `Ledger` of this process, or a ledger's directory or URL that is opened for each use and let go."""
 
-    def __init__(self, ledger: Ledger | Path | str, *, clock: Callable[[], int]) -> None:
+    def __init__(self, ledger: Ledger | Place, *, clock: Callable[[], int]) -> None:
         """Raises what `Ledger.open` raises."""
         self._ledger = ledger
         self._clock = clock
@@ -80,7 +81,7 @@ class LedgerLink:
         if isinstance(self._ledger, Ledger):
             yield self._ledger
             return
-        ledger = Ledger.open(Path(self._ledger), read_only=True, clock=self._clock)
+        ledger = open_ledger(self._ledger, read_only=True, clock=self._clock)
         try:
             yield ledger
         finally:
@@ -91,7 +92,7 @@ class LedgerLink:
         if isinstance(self._ledger, Ledger):
             yield self._ledger
             return
-        ledger = Ledger.open(Path(self._ledger), clock=self._clock)
+        ledger = open_ledger(self._ledger, read_only=False, clock=self._clock)
         try:
             yield ledger
         finally:

@@ -17,6 +17,7 @@ from creditledger.errors import CreditLedgerError, RefusedError, RoleError
 from creditledger.ledger.clock import system_clock
 from creditledger.ledger.keyring import KeyRole, load_key
 from creditledger.ledger.ledger import Ledger
+from creditledger.ledger.opening import Place
 from creditledger.ledger.writer import Acknowledgement
 from creditledger.minting.batching import cut_batches, sign_batch
 from creditledger.minting.failures import FailureCount
@@ -45,7 +46,7 @@ class Minter:
 
     def __init__(
         self,
-        ledger: Ledger | Path | str,
+        ledger: Ledger | Place,
         *,
         key: Ed25519Signer | Path | str,
         model: ModelDescription | bytes,
@@ -57,7 +58,7 @@ class Minter:
         numerics: Numerics = BF16_NUMERICS,
         submit: Submit | None = None,
     ) -> None:
-        """``ledger``: opened, or its directory. ``key``: the node's, or its key file. ``outbox``: where
+        """``ledger``: opened, or its directory or URL. ``key``: the node's, or its key file. ``outbox``: where
         batches wait durably; None keeps them in memory. ``evidence``: where sealed inputs are kept;
         None is the ledger's own. ``profiles``: by the span's ``layer_stop``; None reads the ledger's.
         ``submit``: where batches go; None is ``ledger``. With it a ``ledger`` that another process writes

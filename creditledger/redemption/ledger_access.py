@@ -1,4 +1,4 @@
-"""A ledger handed over open, or the directory of one to open only while it is needed.
+"""A ledger handed over open, or the place of one to open only while it is needed.
 
 Source: specs/redemption.md §7."""
 
@@ -6,8 +6,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
-from os import PathLike
-from pathlib import Path
 from typing import Final
 
 from creditledger.credits.reading import account_of_key
@@ -15,6 +13,7 @@ from creditledger.errors import BusyError, StorageError
 from creditledger.ledger.clock import Clock, system_clock
 from creditledger.ledger.cosigning import Cosigner
 from creditledger.ledger.ledger import Ledger
+from creditledger.ledger.opening import Place, open_ledger
 
 _RETRY_SECONDS: Final = 0.05
 _ATTEMPTS: Final = 200
@@ -25,14 +24,15 @@ class LedgerAccess:
 
     def __init__(
         self,
-        ledger: Ledger | str | PathLike[str],
+        ledger: Ledger | Place,
         *,
         clock: Clock = system_clock,
         sleep: Callable[[float], None] = time.sleep,
         cosigners: Sequence[Cosigner] = (),
     ) -> None:
-        """``cosigners``: the witnesses that a directory opened for writing asks beside its local one."""
-        self._ledger = ledger if isinstance(ledger, Ledger) else Path(ledger)
+        """``ledger``: open, or its directory or URL. ``cosigners``: the witnesses that a directory opened for
+        writing asks beside its local one."""
+        self._ledger = ledger
         self._clock = clock
         self._sleep = sleep
         self._cosigners = tuple(cosigners)
@@ -63,13 +63,13 @@ class LedgerAccess:
         with self._turn, self._open(self._ledger, read_only=read_only) as ledger:
             yield ledger
 
-    def _open(self, path: Path, *, read_only: bool) -> Ledger:
+    def _open(self, place: Place, *, read_only: bool) -> Ledger:
         for _ in range(_ATTEMPTS - 1):
             try:
-                return self._once(path, read_only=read_only)
+                return self._once(place, read_only=read_only)
             except BusyError:
                 self._sleep(_RETRY_SECONDS)
-        return self._once(path, read_only=read_only)
+        return self._once(place, read_only=read_only)
 
-    def _once(self, path: Path, *, read_only: bool) -> Ledger:
-        return Ledger.open(path, read_only=read_only, clock=self._clock, cosigners=self._cosigners)
+    def _once(self, place: Place, *, read_only: bool) -> Ledger:
+        return open_ledger(place, read_only=read_only, clock=self._clock, cosigners=self._cosigners)

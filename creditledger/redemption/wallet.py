@@ -20,6 +20,7 @@ from creditledger.errors import (
 from creditledger.ledger.clock import Clock, system_clock
 from creditledger.ledger.keyring import KeyRole, load_key
 from creditledger.ledger.ledger import Ledger
+from creditledger.ledger.opening import Place
 from creditledger.ledger.prove import prover
 from creditledger.ledger.stored_log import StoredLog
 from creditledger.ledger.writer import Acknowledgement
@@ -80,14 +81,14 @@ class Wallet:
 
     def __init__(
         self,
-        ledger: Ledger | str | PathLike[str],
+        ledger: Ledger | Place,
         *,
         key: Ed25519Signer | str | PathLike[str],
         account: bytes | str | None = None,
         clock: Clock = system_clock,
         random_bytes: Callable[[int], bytes] = os.urandom,
     ) -> None:
-        """``ledger``: open, or its directory; ``key``: a signer, or a key file of any account's role.
+        """``ledger``: open, or its directory or URL; ``key``: a signer, or a key file of any account's role.
         ``account``: whose credits `hold` spends, as the key's delegate: its id (32 bytes) or name; by default
         the key's own.
 

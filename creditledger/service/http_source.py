@@ -27,15 +27,22 @@ class HttpSource:
 
     Each file comes within ``timeout_s`` and within its own bound of bytes, or not at all. For one thread."""
 
-    __slots__ = ("_client", "_stream", "_timeout_s", "_url")
+    __slots__ = ("_client", "_headers", "_stream", "_timeout_s", "_url")
 
     def __init__(
-        self, url: str, *, timeout_s: float = TIMEOUT_SECONDS, client: httpx2.Client | None = None
+        self,
+        url: str,
+        *,
+        token: str = "",
+        timeout_s: float = TIMEOUT_SECONDS,
+        client: httpx2.Client | None = None,
     ) -> None:
-        """``url``: what comes before ``checkpoint``, ``tile/...`` and ``batch/...``.
+        """``url``: what comes before ``checkpoint``, ``tile/...`` and ``batch/...``. ``token``: a bearer
+        token, where only those with one may read.
 
         Raises MalformedRecordError."""
         self._url = require_base_url(url, what="log")
+        self._headers = {**_HEADERS, "authorization": f"Bearer {token}"} if token else _HEADERS
         self._timeout_s = timeout_s
         # One connection, so that a deadline knows which to end.
         self._client = client or httpx2.Client(limits=httpx2.Limits(max_connections=1))
@@ -61,7 +68,7 @@ class HttpSource:
                 with self._client.stream(
                     "GET",
                     f"{self._url}/{path}",
-                    headers=_HEADERS,
+                    headers=self._headers,
                     timeout=self._timeout_s,
                     follow_redirects=False,
                     extensions={"trace": deadline.watch},

@@ -26,6 +26,7 @@ from creditledger.ledger.clock import Clock, system_clock
 from creditledger.ledger.cosigning import Cosigner
 from creditledger.ledger.keyring import KeyRole, load_key
 from creditledger.ledger.ledger import Ledger
+from creditledger.ledger.opening import Place
 from creditledger.records.state import HoldStatus
 from creditledger.redemption.ledger_access import LedgerAccess
 from creditledger.redemption.process_identity import ProcessIdentity
@@ -59,7 +60,7 @@ class LocalQueue:
         self,
         directory: str | PathLike[str],
         *,
-        ledger: Ledger | str | PathLike[str],
+        ledger: Ledger | Place,
         key: Ed25519Signer | str | PathLike[str],
         policy: TrustPolicy | str | PathLike[str],
         slots: int | Sequence[int],

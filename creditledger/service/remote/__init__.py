@@ -1,0 +1,1 @@
+"""Using a ledger that another machine serves. Source: specs/service.md §7."""
