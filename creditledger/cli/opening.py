@@ -31,7 +31,9 @@ def reading(path: Path) -> "Iterator[Ledger]":
 
 @contextmanager
 def writing(path: Path) -> "Iterator[Ledger]":
-    """The ledger in a directory, or what it is a copy of, to write. Waits ten seconds for another writer, then BusyError."""
+    """The ledger in a directory, or what it is a copy of, to write.
+
+    Waits ten seconds for another writer, then BusyError."""
     from creditledger.redemption.ledger_access import LedgerAccess
 
     with LedgerAccess(path, cosigners=cosigners_for(path)).writing() as ledger:

@@ -3,18 +3,20 @@
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import click
 
 from creditledger.errors import AmountError, KeyFormatError, MalformedRecordError, StorageError
 
 Converter = Callable[[click.Context, click.Parameter, Any], Any]
+Verb = TypeVar("Verb", bound=Callable[..., Any])
 
 INPUT_FILE: Final = click.Path(path_type=Path, exists=True, dir_okay=False, readable=False)
 OUTPUT_FILE: Final = click.Path(path_type=Path, dir_okay=False)
 KEY_BYTES_MAX: Final = 4_096
 DEFAULT_MODEL: Final = "smollm2"
+_POLICY: Final = "creditledger policy of the ledger at a URL"
 _NEGATIVE: Final = re.compile(r"-[0-9]")
 
 
@@ -56,6 +58,10 @@ def key_file(ctx: click.Context, param: click.Parameter, value: Path | None) -> 
     return value
 
 
+def _remember_policy(ctx: click.Context, param: click.Parameter, value: Path | None) -> None:
+    ctx.meta[_POLICY] = value
+
+
 def _ledger(ctx: click.Context, param: click.Parameter, value: str) -> Path:
     """A ledger's directory; of one at a URL, that of this machine's copy."""
     if not _is_url(value):
@@ -66,7 +72,7 @@ def _ledger(ctx: click.Context, param: click.Parameter, value: str) -> Path:
         raise StorageError(
             "a ledger at a URL takes the package httpx2: pip install 'creditledger[service]'"
         ) from error
-    return copy_of(value, policy=ctx.params.get("policy_path"))
+    return copy_of(value, policy=ctx.meta.get(_POLICY))
 
 
 def _ledger_directory(ctx: click.Context, param: click.Parameter, value: str) -> Path:
@@ -92,8 +98,22 @@ def _is_url(value: str) -> bool:
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Answer with JSON on stdout.")
-ledger_argument = click.argument("ledger", callback=_ledger)
-"""A directory, or the URL of a service: then of its copy here, read under ``$CREDITLEDGER_POLICY``."""
+
+
+def ledger_argument(verb: Verb) -> Verb:
+    """A ledger's directory, or its URL: then the verb gets that of its copy here, read under ``--policy``."""
+    policy = click.option(
+        "--policy",
+        type=INPUT_FILE,
+        envvar="CREDITLEDGER_POLICY",
+        is_eager=True,
+        expose_value=False,
+        callback=_remember_policy,
+        help="Where LEDGER is a URL: your policy for it.  [env: CREDITLEDGER_POLICY]",
+    )
+    return click.argument("ledger", callback=_ledger)(policy(verb))
+
+
 directory_argument = click.argument("ledger", callback=_ledger_directory)
 """A ledger's own directory: what the verb works on is shown by no server."""
 published_argument = click.argument("ledger", callback=_ledger_or_url)

@@ -52,8 +52,7 @@ from creditledger.transparency.cosignature import MlDsaCosignatureSigner
 from creditledger.transparency.keys import Ed25519Signer
 from creditledger.transparency.trust_policy import TrustPolicy
 
-__all__ = ["LOG_KEY", "OPERATOR_KEY", "WITNESS_KEY", "Acknowledgement", "Ledger", "Outcome", "RoundStanding",
-           "Snapshot"]  # fmt: skip
+__all__ = ["LOG_KEY", "OPERATOR_KEY", "WITNESS_KEY", "Acknowledgement", "Ledger", "RoundStanding", "Snapshot"]
 
 WITNESS_KEY = "witness-local.key"
 LOG_KEY = "log-ml-dsa-44.key"
@@ -392,8 +391,7 @@ class Ledger:
         return self._public.replies
 
     def _ask_witnesses(self) -> None:
-        # The witnesses date what they cosign: publishing is how one asks them for the time.
-        self.publish()
+        self.publish()  # The witnesses date what they cosign: that is how one asks them for the time.
 
     def _require_writer(self) -> Writer:
         if self._writer is None:

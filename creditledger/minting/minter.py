@@ -58,8 +58,8 @@ class Minter:
         numerics: Numerics = BF16_NUMERICS,
         submit: Submit | None = None,
     ) -> None:
-        """``ledger``: opened, or its directory or URL. ``key``: the node's, or its key file. ``outbox``: where
-        batches wait durably; None keeps them in memory. ``evidence``: where sealed inputs are kept;
+        """``ledger``: opened, or its directory or URL. ``key``: the node's, or its key file. ``outbox``:
+        where batches wait durably; None keeps them in memory. ``evidence``: where sealed inputs are kept;
         None is the ledger's own. ``profiles``: by the span's ``layer_stop``; None reads the ledger's.
         ``submit``: where batches go; None is ``ledger``. With it a ``ledger`` that another process writes
         is only read.
