@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from creditledger.cli.opening import writing
-from creditledger.cli.options import hex_id, json_option, ledger_argument
+from creditledger.cli.options import directory_argument, hex_id, json_option
 from creditledger.cli.output import emit
 from creditledger.cli.rounds import placed
 
@@ -18,7 +18,7 @@ def canary() -> None:
 
 
 @canary.command()
-@ledger_argument
+@directory_argument
 @click.argument("receipt", required=False, callback=hex_id(32))
 @json_option
 def plant(ledger: Path, receipt: bytes | None, as_json: bool) -> None:
@@ -40,7 +40,7 @@ def plant(ledger: Path, receipt: bytes | None, as_json: bool) -> None:
 
 
 @canary.command("open")
-@ledger_argument
+@directory_argument
 @json_option
 def open_canaries(ledger: Path, as_json: bool) -> None:
     """Open every planted canary whose verdicts are in; settling does so by itself."""

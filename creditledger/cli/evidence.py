@@ -10,9 +10,9 @@ from creditledger.cli.opening import as_digest, reading
 from creditledger.cli.options import (
     INPUT_FILE,
     OUTPUT_FILE,
+    directory_argument,
     json_option,
     key_file,
-    ledger_argument,
     model_path,
     read_start,
 )
@@ -34,7 +34,7 @@ DISAGREES: Final = VerificationError.exit_code
 
 
 @click.command()
-@ledger_argument
+@directory_argument
 @click.argument("receipt", metavar="RECEIPT")
 @click.option(
     "--key",

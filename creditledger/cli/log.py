@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from creditledger.cli.opening import is_writable, reading, writing
-from creditledger.cli.options import json_option, ledger_argument
+from creditledger.cli.options import directory_argument, json_option, ledger_argument
 from creditledger.cli.output import as_line, emit, emit_bytes
 from creditledger.cli.rounds import complete
 from creditledger.errors import (
@@ -124,7 +124,7 @@ def _checkpoint(ledger: "Ledger", note: bytes) -> dict[str, Any]:
 
 
 @click.command()
-@ledger_argument
+@directory_argument
 @json_option
 def fsck(ledger: Path, as_json: bool) -> None:
     """Check every byte of a ledger's directory while nobody writes it; name the first fault."""

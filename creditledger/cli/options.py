@@ -72,7 +72,7 @@ def _ledger(ctx: click.Context, param: click.Parameter, value: str) -> Path:
         raise StorageError(
             "a ledger at a URL takes the package httpx2: pip install 'creditledger[service]'"
         ) from error
-    return copy_of(value, policy=ctx.meta.get(_POLICY))
+    return copy_of(value, policy=ctx.meta.get(_POLICY) or ctx.params.get("policy_path"))
 
 
 def _ledger_directory(ctx: click.Context, param: click.Parameter, value: str) -> Path:
@@ -114,6 +114,8 @@ def ledger_argument(verb: Verb) -> Verb:
     return click.argument("ledger", callback=_ledger)(policy(verb))
 
 
+place_argument = click.argument("ledger", callback=_ledger)
+"""As `ledger_argument`, for a verb that has a ``--policy`` of its own."""
 directory_argument = click.argument("ledger", callback=_ledger_directory)
 """A ledger's own directory: what the verb works on is shown by no server."""
 published_argument = click.argument("ledger", callback=_ledger_or_url)

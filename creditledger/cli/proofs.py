@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from creditledger.cli.opening import as_digest, reading
-from creditledger.cli.options import OUTPUT_FILE, json_option, ledger_argument
+from creditledger.cli.options import OUTPUT_FILE, json_option, place_argument
 from creditledger.cli.output import emit
 from creditledger.cli.output_file import output_file
 from creditledger.errors import MalformedRecordError, UnknownIdError
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@ledger_argument
+@place_argument
 @click.argument("subject_id", metavar="ID")
 @click.option("--absent", is_flag=True, help="Prove that no record with this digest was ever accepted.")
 @click.option("-o", "proof_path", required=True, metavar="FILE", type=OUTPUT_FILE)
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     "--policy",
     "policy_path",
     type=click.Path(path_type=Path),
+    is_eager=True,
     help="The reader's: a bundle carries only signatures that it knows. Default: LEDGER/policy.",
 )
 @click.option(

@@ -5,12 +5,12 @@ from pathlib import Path
 import click
 
 from creditledger.cli.opening import writing
-from creditledger.cli.options import json_option, ledger_argument
+from creditledger.cli.options import directory_argument, json_option
 from creditledger.cli.output import emit
 
 
 @click.command()
-@ledger_argument
+@directory_argument
 @json_option
 def forget(ledger: Path, as_json: bool) -> None:
     """Erase sealed sketches and inputs of jobs that are settled or expired and whose window is over.

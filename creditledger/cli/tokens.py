@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from creditledger.cli.duration import duration
-from creditledger.cli.options import OUTPUT_FILE, hex_id, json_option, ledger_argument
+from creditledger.cli.options import OUTPUT_FILE, directory_argument, hex_id, json_option
 from creditledger.cli.output import emit, emit_rows
 from creditledger.cli.output_file import output_file
 
@@ -36,7 +36,7 @@ def token() -> None:
 
 
 @token.command("new")
-@ledger_argument
+@directory_argument
 @click.option(
     "--scope",
     "scopes",
@@ -56,7 +56,7 @@ def new(
 
 
 @token.command("list")
-@ledger_argument
+@directory_argument
 @json_option
 def list_tokens(ledger: Path, as_json: bool) -> None:
     """List tokens and invitations, without their secrets."""
@@ -66,7 +66,7 @@ def list_tokens(ledger: Path, as_json: bool) -> None:
 
 
 @token.command()
-@ledger_argument
+@directory_argument
 @click.argument("token_id", metavar="ID", callback=hex_id(8))
 @json_option
 def revoke(ledger: Path, token_id: bytes, as_json: bool) -> None:
@@ -77,7 +77,7 @@ def revoke(ledger: Path, token_id: bytes, as_json: bool) -> None:
 
 
 @click.command()
-@ledger_argument
+@directory_argument
 @click.option(
     "--uses", type=click.IntRange(1, _USES_MAX), default=1, show_default=True, help="Accounts it admits."
 )

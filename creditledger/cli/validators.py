@@ -9,9 +9,9 @@ import click
 from creditledger.cli.opening import reading, writing
 from creditledger.cli.options import (
     INPUT_FILE,
+    directory_argument,
     json_option,
     key_file,
-    ledger_argument,
     model_option,
     model_path,
 )
@@ -31,7 +31,7 @@ STEPS_AT_ONCE: Final = 64
 
 
 @click.command()
-@ledger_argument
+@directory_argument
 @model_option
 @click.option("--key", "key_path", required=True, type=INPUT_FILE, callback=key_file)
 @click.option("--once", is_flag=True, help="Do what is due now, then end.")

@@ -2,6 +2,7 @@
 
 It is a ledger's directory without keys: nothing in it was believed. Source: specs/service.md §7."""
 
+import shutil
 from pathlib import Path
 from typing import Final
 
@@ -11,7 +12,7 @@ from creditledger.credits.pool import tip_of
 from creditledger.credits.state import State, StateView
 from creditledger.errors import IntegrityError
 from creditledger.ledger.clock import Clock
-from creditledger.ledger.directory import LedgerDirectory, new_directory, replace_file
+from creditledger.ledger.directory import LedgerDirectory, disk_errors, new_directory, replace_file
 from creditledger.ledger.last_seen import LastSeen
 from creditledger.ledger.lmdb_store import LmdbStore
 from creditledger.ledger.publish import CHECKPOINT
@@ -63,6 +64,14 @@ class LogCopy:
             LmdbStore.create(directory.store).close()
             replace_file(directory.policy, policy)
             replace_file(building / COPY_OF, url.encode())
+
+    @staticmethod
+    def begin_anew(path: Path) -> None:
+        """Forget what the copy at ``path`` came to, and nothing else that lies there. Raises StorageError."""
+        directory = LedgerDirectory(path)
+        with disk_errors(directory.store):
+            shutil.rmtree(directory.store, ignore_errors=True)
+            LmdbStore.create(directory.store).close()
 
     def follow(self) -> Checkpoint:
         """Fold what is new and keep it; up to which checkpoint. Raises what `Replica.follow` raises,

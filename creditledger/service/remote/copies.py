@@ -4,7 +4,6 @@ Source: specs/service.md §7."""
 
 import hashlib
 import os
-import shutil
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -99,9 +98,7 @@ def _fresh(path: Path, clock: Clock, is_last: Callable[[], bool]) -> RemoteLedge
     try:
         return _open(path, clock, is_last)
     except IntegrityError:
-        url, policy = _url_of(path), read_file(path / "policy", what="policy", most=POLICY_SIZE_MAX)
-        shutil.rmtree(path)
-        LogCopy.create(path, url=url, policy=policy)
+        LogCopy.begin_anew(path)
         return _open(path, clock, is_last)
 
 
