@@ -10,7 +10,7 @@ from creditledger import __version__
 from creditledger.credits.fold import SignatureVerifier
 from creditledger.credits.pool import tip_of
 from creditledger.credits.state import State, StateView
-from creditledger.errors import IntegrityError
+from creditledger.errors import ForkError, IntegrityError
 from creditledger.ledger.clock import Clock
 from creditledger.ledger.directory import LedgerDirectory, disk_errors, new_directory, replace_file
 from creditledger.ledger.last_seen import LastSeen
@@ -75,15 +75,30 @@ class LogCopy:
 
     def follow(self) -> Checkpoint:
         """Fold what is new and keep it; up to which checkpoint. Raises what `Replica.follow` raises,
-        StorageError, and IntegrityError for a copy that cannot be gone on with.
+        StorageError, and IntegrityError for a copy that cannot be gone on with. A fork's evidence is kept.
 
         Whatever does not hold leaves the copy at the last entry that did, or some before it."""
         while True:
-            with self._store.write() as view:
-                replica, checkpoint = self._fold(view)
+            try:
+                with self._store.write() as view:
+                    replica, checkpoint = self._fold(view)
+            except ForkError as error:
+                raise self._with_evidence(error) from error
             if replica.size >= checkpoint.size:
                 replace_file(self._directory.public / CHECKPOINT, replica.note)
                 return checkpoint
+
+    def _with_evidence(self, error: ForkError) -> ForkError:
+        file = self._directory.path / f"fork-{'-'.join(map(str, error.sizes))}"
+        replace_file(file, error.evidence)
+        return ForkError(
+            str(error),
+            evidence=error.evidence,
+            sizes=error.sizes,
+            file=str(file),
+            expected=error.expected,
+            found=error.found,
+        )
 
     def _fold(self, view: StateView) -> tuple[Replica, Checkpoint]:
         log = StoredLog(view)
