@@ -1,5 +1,6 @@
 """Arguments and options that several verbs share. Source: specs/cli.md §1."""
 
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -72,7 +73,10 @@ def _ledger(ctx: click.Context, param: click.Parameter, value: str) -> Path:
         raise StorageError(
             "a ledger at a URL takes the package httpx2: pip install 'creditledger[service]'"
         ) from error
-    return copy_of(value, policy=ctx.meta.get(_POLICY) or ctx.params.get("policy_path"))
+    policy = ctx.meta.get(_POLICY) or ctx.params.get("policy_path") or os.environ.get("CREDITLEDGER_POLICY")
+    if policy is None:
+        raise click.UsageError("a ledger at a URL is read under your own policy: name it with --policy")
+    return copy_of(value, policy=Path(policy))
 
 
 def _ledger_directory(ctx: click.Context, param: click.Parameter, value: str) -> Path:

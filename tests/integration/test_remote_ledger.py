@@ -173,7 +173,7 @@ def test_without_a_policy_or_under_another_nothing_is_read(
     monkeypatch.delenv("CREDITLEDGER_POLICY")
     with pytest.raises(PolicyError):
         open_ledger(pool.url, read_only=True)
-    assert cli("balance", pool.url, "alice").code == 1
+    assert cli("balance", pool.url, "alice").code == 2
     other = Stage(tmp_path)
     said = cli("balance", pool.url, "alice", "--policy", other.policy, "--json")
     assert said.code == 1
