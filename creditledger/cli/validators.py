@@ -21,7 +21,7 @@ from creditledger.errors import BusyError, RoleError, UnknownIdError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from creditledger.activations.runners.layer_runner import LayerRunner
+    from creditledger.activations.runners.numpy_llama import NumpyLlama
     from creditledger.ledger.ledger import Acknowledgement, Ledger
     from creditledger.records.entry import Submission
     from creditledger.validation.validator import Action, Validator
@@ -58,10 +58,15 @@ def validate(
     validator = _validator(ledger, key, runners, journal)
     try:
         while True:
+            was_idle = True
             for action in _due(ledger, validator, is_patient=not once):
+                was_idle = False
                 emit(_row(action), as_json=as_json)
             if once:
                 break
+            if was_idle:
+                for runner in runners.values():
+                    runner.release()
             time.sleep(interval)
     except KeyboardInterrupt:
         note("stopped")
@@ -83,7 +88,7 @@ def _seated_key(ledger: "Ledger", path: Path) -> "ValidatorKey":
     return key
 
 
-def _runners(ledger: "Ledger", model: str) -> "dict[bytes, LayerRunner]":
+def _runners(ledger: "Ledger", model: str) -> "dict[bytes, NumpyLlama]":
     """The model's runner by its digest; none where the pool has no model to check."""
     from creditledger.credits.reading import parameters_in_force
 
@@ -104,7 +109,7 @@ def _runners(ledger: "Ledger", model: str) -> "dict[bytes, LayerRunner]":
 
 
 def _validator(
-    path: Path, key: "ValidatorKey", runners: "dict[bytes, LayerRunner]", journal: Path
+    path: Path, key: "ValidatorKey", runners: "dict[bytes, NumpyLlama]", journal: Path
 ) -> "Validator":
     from creditledger.ledger.directory import LedgerDirectory
     from creditledger.ledger.source import DirectorySource

@@ -55,6 +55,10 @@ class NumpyLlama:
         """`LoadedModel.embedding_lengths`: what rows of layer 0 are held against."""
         return self._loaded.embedding_lengths
 
+    def release(self) -> None:
+        """`LoadedModel.release`."""
+        self._loaded.release()
+
     def run(
         self,
         inputs: Float32Array,

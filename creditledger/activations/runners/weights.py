@@ -4,6 +4,7 @@ Weights are float32 arrays whose values bf16 can hold, made on first use and sha
 in the process who loaded the same files.
 """
 
+import ctypes
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -79,6 +80,15 @@ class SharedWeights:
                 )
             return self._layers[index]
 
+    def release(self) -> None:
+        """Let go of all layers made so far."""
+        with self._lock:
+            self._layers.clear()
+        # glibc keeps what is freed amid its heap, which is most of a model; others give it back themselves.
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        if trim is not None:
+            trim(0)
+
     def _widened(self, name: str) -> Float32Array:
         values = from_bf16_bits(self.cache.tensor(name))
         values.flags.writeable = False
@@ -131,6 +141,12 @@ class LoadedModel:
             )
         replacement = self._replaced.get(index)
         return self._weights.layer(index) if replacement is None else replacement
+
+    def release(self) -> None:
+        """Let go of the layers' float32 weights; whoever needs one again has it made anew.
+
+        For a process that runs the model now and then: they are twice the size of the model's file."""
+        self._weights.release()
 
     def replacing_layers(self, replaced: Mapping[int, LayerWeights]) -> "LoadedModel":
         """The same model with other weights in some layers, under the same description.

@@ -102,6 +102,17 @@ def test_everybody_in_the_process_shares_the_layers(tmp_path: Path, tensors: Ten
         first.layer(1).gate[0, 0] = 1
 
 
+def test_released_layers_are_made_anew(tmp_path: Path, tensors: Tensors) -> None:
+    """The same values, in other memory, for everybody who shares them."""
+    model = load_model(write_gguf(tmp_path / "tiny.gguf", tensors), cache_dir=tmp_path / "c")
+    before = model.layer(1)
+    assert model.layer(1) is before
+    model.release()
+    after = model.layer(1)
+    assert after is not before
+    np.testing.assert_array_equal(after.query, before.query)
+
+
 def test_the_second_load_converts_nothing(tmp_path: Path, tensors: Tensors) -> None:
     file = write_gguf(tmp_path / "a.gguf", tensors)
     calls: list[tuple[int, int]] = []
