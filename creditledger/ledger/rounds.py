@@ -14,7 +14,7 @@ from creditledger.credits.fold import (
 )
 from creditledger.credits.state import DIRTY, Overlay, StateView
 from creditledger.errors import UnknownIdError
-from creditledger.ledger.clock import Clock
+from creditledger.ledger.clock import Clock, system_clock
 from creditledger.records.entry import Entry, Submission
 from creditledger.records.kinds import Kind
 from creditledger.records.round import Attestation, Certificate, Round, round_statement
@@ -138,14 +138,22 @@ def reaches_quorum(ledger: "Ledger") -> bool:
     return len(ledger.local_validators()) >= quorum
 
 
-def advance(ledger: "Ledger") -> None:
-    """Expire and settle what is due, certify what can be, and publish."""
+def advance(ledger: "Ledger", *, clock: Clock = system_clock) -> None:
+    """Expire and settle what is due, certify what can be, and publish.
+
+    Where the committee is elsewhere, a round is closed over what is new once the last one is certified."""
     ledger.expire_due()
     ledger.settle_due()
     if reaches_quorum(ledger):
         ledger.complete_round()
         return
     ledger.certify()
+    with ledger.snapshot() as snapshot:
+        latest = reading.latest_round(snapshot.state)
+        is_open = latest is not None and not latest.is_certified
+        is_due = not is_open and is_news(snapshot, now_unix_ms=clock())
+    if is_due:
+        ledger.close_round()
     ledger.publish()
 
 

@@ -13,7 +13,7 @@ from creditledger.ledger.audit import audit
 from creditledger.ledger.founding import HARDWARE, create_pool, default_parameters, member_of
 from creditledger.ledger.keyring import KeyFile, KeyRole, save_key
 from creditledger.ledger.ledger import Ledger
-from creditledger.ledger.rounds import standing
+from creditledger.ledger.rounds import advance, attestation, standing
 from creditledger.quantities import ZERO_DIGEST
 from creditledger.records.parameters import Admission, LevyUse, Member
 from creditledger.records.registration import Role
@@ -58,6 +58,34 @@ def test_a_one_person_pool_certifies_on_the_spot(ledger: Ledger) -> None:
     done = ledger.complete_round()
     assert (done.is_certified, done.attested, done.quorum) == (True, 1, 1)
     assert available(ledger, "alice") == 500
+    assert parse_checkpoint_note(ledger.checkpoint()).size == ledger.size
+
+
+def test_rounds_are_closed_for_a_committee_that_is_elsewhere(ledger: Ledger, clock: FixedClock) -> None:
+    """One at a time, over what is new; the certificate needs the committee. specs/ledger.md §9."""
+
+    def rounds_after_a_turn() -> tuple[int, int]:
+        advance(ledger, clock=clock)
+        with ledger.read() as state:
+            tip = reading.tip(state)
+        return tip.round, tip.certified_round
+
+    def attest() -> None:
+        with ledger.read() as state:
+            signed_round = attestation(state, 0, VALIDATOR.bls(), ledger.id)
+        ledger.append(signed_round)
+
+    for key in ledger.directory.keys.glob("validator-*.key"):
+        key.unlink()
+    ledger.append(registration(ledger.id, "alice"))
+    assert rounds_after_a_turn() == (1, 0)
+    ledger.append(registration(ledger.id, "bob"))
+    assert rounds_after_a_turn() == (1, 0)
+    attest()
+    assert rounds_after_a_turn() == (2, 1)
+    attest()
+    assert rounds_after_a_turn() == (2, 2)
+    assert rounds_after_a_turn() == (2, 2)
     assert parse_checkpoint_note(ledger.checkpoint()).size == ledger.size
 
 
