@@ -111,9 +111,12 @@ def test_the_cheat_is_refuted_and_unpaid_and_nobody_else_is(tmp_path: Path, chea
     [
         (["--cheat", "sleep"], 2),
         (["--seed", "-1"], 2),
+        (["--for", "0"], 2),
+        (["--serve", "--for", "-1"], 2),
         (["--model", "no-such-model"], 2),
         (["--model", "not-a-model"], 2),
         (["--dir", "taken"], 5),
+        (["--dir", "taken", "--serve"], 5),
         (["--dir", "not-a-model/below-a-file"], 5),
     ],
 )

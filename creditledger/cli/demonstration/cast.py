@@ -1,10 +1,10 @@
 """Who takes part: keys, names and spans. Every key file lies in the ledger's ``keys`` folder."""
 
-import itertools
 from dataclasses import dataclass
 from pathlib import Path
 
 from creditledger.cli.demonstration.chance import stream
+from creditledger.cli.demonstration.scene import NODES, Scene, node_name
 from creditledger.ledger.keyring import KeyFile, KeyRole
 
 VALIDATORS = 2
@@ -33,8 +33,6 @@ class Cast:
     client: Party
     queue: Party
     nodes: tuple[Party, ...]
-    spans: tuple[tuple[int, int], ...]
-    """Layers ``(start, stop)`` of each node."""
     operator: KeyFile
     log: KeyFile
     witness: KeyFile
@@ -46,23 +44,28 @@ class Cast:
         return (self.client, *self.nodes, self.queue)
 
 
-def make_cast(folder: Path, *, layers: int, nodes: int, seed: int | None) -> Cast:
-    """Fresh keys for everybody; the model's layers shared out evenly among the nodes."""
-    edges = [layers * number // nodes for number in range(nodes + 1)]
+def validator_name(number: int) -> str:
+    """What the key file of validator ``number``, from 0, is called."""
+    return f"validator-{number}"
+
+
+def make_cast(scene: Scene) -> Cast:
+    """Fresh keys for everybody."""
     return Cast(
-        client=_party(folder, CLIENT, KeyRole.CLIENT, seed),
-        queue=_party(folder, QUEUE, KeyRole.QUEUE, seed),
-        nodes=tuple(_party(folder, f"node-{n + 1}", KeyRole.NODE, seed) for n in range(nodes)),
-        spans=tuple(itertools.pairwise(edges)),
-        operator=_key(KeyRole.OPERATOR, "operator", seed),
-        log=_key(KeyRole.LOG, "log", seed),
-        witness=_key(KeyRole.WITNESS, "witness", seed),
-        validators=tuple(_key(KeyRole.VALIDATOR, f"validator-{n}", seed) for n in range(VALIDATORS)),
+        client=_party(scene, CLIENT, KeyRole.CLIENT),
+        queue=_party(scene, QUEUE, KeyRole.QUEUE),
+        nodes=tuple(_party(scene, node_name(number), KeyRole.NODE) for number in range(NODES)),
+        operator=_key(KeyRole.OPERATOR, "operator", scene.seed),
+        log=_key(KeyRole.LOG, "log", scene.seed),
+        witness=_key(KeyRole.WITNESS, "witness", scene.seed),
+        validators=tuple(
+            _key(KeyRole.VALIDATOR, validator_name(number), scene.seed) for number in range(VALIDATORS)
+        ),
     )
 
 
-def _party(folder: Path, name: str, role: KeyRole, seed: int | None) -> Party:
-    return Party(name=name, role=role, key=_key(role, name, seed), file=folder / "keys" / f"{name}.key")
+def _party(scene: Scene, name: str, role: KeyRole) -> Party:
+    return Party(name=name, role=role, key=_key(role, name, scene.seed), file=scene.key_file(name))
 
 
 def _key(role: KeyRole, name: str, seed: int | None) -> KeyFile:

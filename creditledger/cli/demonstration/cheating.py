@@ -26,16 +26,21 @@ def honest_kernel(model: LoadedModel, span: tuple[int, int]) -> Kernel:
 
 
 def cheating_kernel(
-    kind: str, model: LoadedModel, span: tuple[int, int], *, earlier: Float32Array, seed: int
+    kind: str,
+    model: LoadedModel,
+    span: tuple[int, int],
+    *,
+    earlier: Callable[[], Float32Array],
+    seed: int,
 ) -> Kernel:
     """A cheaper way to something that looks like the span's output.
 
     ``int8``, ``int4``, ``skip``: a lesser model. ``noise``: rows of the right size and no meaning.
-    ``replay``: the output for ``earlier``, another prompt's inputs, whatever is asked."""
+    ``replay``: the output for what ``earlier`` gives, another prompt's inputs, whatever is asked."""
     honest = honest_kernel(model, span)
     if kind == "noise":
         return lambda inputs: noise_like(honest(inputs), np.random.default_rng(seed))
     if kind == "replay":
-        recorded = honest(earlier)
+        recorded = honest(earlier())
         return lambda inputs: replayed(recorded, inputs)
     return honest_kernel(degrade_model(model, kind, layer_start=span[0], layer_stop=span[1]), span)

@@ -8,7 +8,7 @@ from typing import Final
 
 from creditledger.activations.calibration import CalibrationProfile
 from creditledger.activations.model import ModelDescription
-from creditledger.cli.demonstration.cast import VALIDATORS, Cast, Party
+from creditledger.cli.demonstration.cast import VALIDATORS, Cast, Party, validator_name
 from creditledger.ledger.clock import Clock
 from creditledger.ledger.founding import create, default_parameters, member_of
 from creditledger.ledger.keyring import bind_key
@@ -25,11 +25,20 @@ MICRO_PER_TFLOP: Final = 20_000_000
 
 
 def found_pool(
-    folder: Path, cast: Cast, model: ModelDescription, profiles: Sequence[CalibrationProfile], clock: Clock
+    folder: Path,
+    cast: Cast,
+    model: ModelDescription,
+    profiles: Sequence[CalibrationProfile],
+    clock: Clock,
+    *,
+    is_alone: bool = True,
 ) -> Ledger:
-    """A ledger in ``folder`` under the story's parameters, with every key file in ``keys``."""
+    """A ledger in ``folder`` under the story's parameters, with the key files in ``keys``.
+
+    Not ``is_alone``: without those of the committee, so that the operator certifies nothing by itself."""
     keys = {OPERATOR_KEY: cast.operator, LOG_KEY: cast.log, WITNESS_KEY: cast.witness}
-    keys |= {f"validator-{number}.key": key for number, key in enumerate(cast.validators)}
+    if is_alone:
+        keys |= {f"{validator_name(number)}.key": key for number, key in enumerate(cast.validators)}
     keys |= {party.file.name: party.key for party in cast.parties}
     return create(
         folder,

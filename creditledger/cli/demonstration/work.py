@@ -1,17 +1,15 @@
-"""The nodes at work: each checks the hold, runs its layers, mints, and hands over."""
+"""A node at work: it checks the hold, runs its layers, mints, and hands over."""
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from creditledger.activations.bf16 import Float32Array
+from creditledger.activations.bf16 import Float32Array, from_bf16_bits, to_bf16_bits
 from creditledger.cli.demonstration.cast import Party
 from creditledger.cli.demonstration.cheating import Kernel
-from creditledger.errors import VerificationError
-from creditledger.ledger.clock import Clock
-from creditledger.ledger.ledger import Ledger
+from creditledger.cli.demonstration.crossing import Crossing, require_handed_over
+from creditledger.errors import UnknownIdError, VerificationError
 from creditledger.minting.minter import Minter
+from creditledger.minting.session import Session
 from creditledger.minting.work_order import WorkOrder
 from creditledger.records.receipt import Receipt
 from creditledger.records.state import HoldState, HoldStatus
@@ -32,6 +30,29 @@ class Node:
     blocks: Any = None
     """A torch module of the span's blocks; None where the kernel is a NumPy one."""
     receipts: list[Receipt] = field(default_factory=list)
+    _orders: dict[bytes, WorkOrder] = field(default_factory=dict)
+
+    def take(self, order: WorkOrder, *, hold: bytes, policy: TrustPolicy) -> None:
+        """Be ready for a job's rows. ``hold``: the bundle of the hold that pays. Raises VerificationError."""
+        _require_paid(hold, order, policy)
+        self._orders[order.job.digest(policy.ledger_id or b"")] = order
+
+    def serve(self, job: bytes, crossing: Crossing, *, policy: TrustPolicy) -> Crossing:
+        """Run a job that was taken on what the party before handed over; what goes on to the next.
+
+        Raises UnknownIdError for a job not taken, VerificationError for rows that nobody signed for."""
+        order = self._orders.pop(job, None)
+        if order is None:
+            raise UnknownIdError("the job was not taken", found=job.hex())
+        ledger_id = policy.ledger_id or b""
+        require_handed_over(
+            crossing, job=order.job, boundary=self.span[0], key=order.input_key, ledger_id=ledger_id
+        )
+        for handover in crossing.handovers:
+            self.minter.keep_handover(handover)
+        outputs, session = self._run(order, from_bf16_bits(crossing.rows))
+        handovers = tuple(self.minter.hand_over(receipt) for receipt in session.receipts)
+        return Crossing(rows=to_bf16_bits(outputs), handovers=handovers)
 
     def work(
         self, order: WorkOrder, inputs: Float32Array, *, hold: bytes, policy: TrustPolicy
@@ -40,6 +61,9 @@ class Node:
 
         Nothing is run before the hold that pays for it is proven. Raises VerificationError."""
         _require_paid(hold, order, policy)
+        return self._run(order, inputs)[0]
+
+    def _run(self, order: WorkOrder, inputs: Float32Array) -> tuple[Float32Array, Session]:
         with self.minter.session(order) as session:
             if self.blocks is not None:
                 with self.minter.rows({session: slice(0, len(inputs))}):
@@ -48,45 +72,7 @@ class Node:
                 outputs = self.kernel(inputs)
                 session.record(inputs=inputs, outputs=outputs, positions=range(len(inputs)))
         self.receipts += session.receipts
-        return outputs
-
-
-def open_node(
-    ledger: Ledger,
-    party: Party,
-    span: tuple[int, int],
-    kernel: Kernel,
-    *,
-    profile: str,
-    blocks: Any,
-    outbox: Path,
-    model: bytes,
-    clock: Clock,
-    random_bytes: Callable[[int], bytes],
-) -> Node:
-    """A node that is ready to serve; with ``blocks``, their forward hooks feed the minter."""
-    minter = Minter(
-        ledger, key=party.file, model=model, clock=clock, random_bytes=random_bytes, outbox=outbox
-    )
-    if blocks is not None:
-        minter.attach(blocks, layers=range(span[1] - span[0]))
-    return Node(party=party, span=span, profile=profile, minter=minter, kernel=kernel, blocks=blocks)
-
-
-def serve(
-    nodes: tuple[Node, ...],
-    orders: Mapping[int, WorkOrder],
-    inputs: Float32Array,
-    *,
-    hold: bytes,
-    policy: TrustPolicy,
-) -> dict[int, Float32Array]:
-    """Send a prompt through all nodes; the rows that crossed each boundary, the last being the answer."""
-    rows = {nodes[0].span[0]: inputs}
-    for node in nodes:
-        start, stop = node.span
-        rows[stop] = node.work(orders[start], rows[start], hold=hold, policy=policy)
-    return rows
+        return outputs, session
 
 
 def _require_paid(hold: bytes, order: WorkOrder, policy: TrustPolicy) -> None:

@@ -224,7 +224,6 @@ class SplitPool:
             client=self._party(place, KeyRole.CLIENT, "client"),
             queue=self._party(place, KeyRole.QUEUE, "queue"),
             nodes=tuple(one.party for services in self.services.values() for one in services),
-            spans=self.spans,
             operator=self._key(KeyRole.OPERATOR, "operator"),
             log=self._key(KeyRole.LOG, "log"),
             witness=self._key(KeyRole.WITNESS, "witness"),
