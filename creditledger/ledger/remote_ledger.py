@@ -4,7 +4,8 @@ Source: specs/service.md §7."""
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Final, TypeAlias
 
 from creditledger.credits.fold import SignatureVerifier
@@ -12,7 +13,7 @@ from creditledger.errors import BusyError, StorageError, VerificationError
 from creditledger.ledger import rounds
 from creditledger.ledger.clock import Clock
 from creditledger.ledger.directory import LedgerDirectory
-from creditledger.ledger.ledger import Ledger
+from creditledger.ledger.ledger import Ledger, Snapshot
 from creditledger.ledger.lmdb_store import LmdbStore
 from creditledger.ledger.log_copy import LogCopy
 from creditledger.ledger.rounds import RoundStanding
@@ -57,6 +58,8 @@ class RemoteLedger(Ledger):
         self._sleep = sleep
         self._let_go = close
         self._turn = threading.RLock()
+        self.looks_first = False
+        """Whether each reading looks for news first; else it is of the last opening, following or writing."""
         with store.read() as view:
             genesis = StoredLog(view).genesis()
         super().__init__(
@@ -73,6 +76,13 @@ class RemoteLedger(Ledger):
 
     def _require_not_rolled_back(self) -> None:
         """Its copy has no head: what it must continue is the last checkpoint that was seen."""
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Snapshot]:
+        if self.looks_first:
+            self.follow()
+        with super().snapshot() as found:
+            yield found
 
     def follow(self) -> int:
         """Read what is new; the size of the newest checkpoint. Raises what `LogCopy.follow` raises."""

@@ -109,7 +109,16 @@ def _node(call: Call, ledger: Ledger, opened: ExitStack) -> Cues:
     """Serves on its own URL; whoever owns it can spend what it earns."""
     party = _party(call, node_name(call.number))
     model = load_model(call.scene.model_path)
-    node = open_node(call.scene, call.number, party, ledger, model, clock=system_clock, may_use_torch=False)
+    node = open_node(
+        call.scene,
+        call.number,
+        party,
+        ledger,
+        model,
+        clock=system_clock,
+        may_use_torch=False,
+        evidence=call.scene.folder / "evidence",
+    )
     opened.callback(node.minter.close)
     opened.enter_context(_delivering(node.minter))
     url = opened.enter_context(_listening(node_app(NodeDesk(node, ledger.policy()))))
