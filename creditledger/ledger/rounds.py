@@ -141,7 +141,8 @@ def reaches_quorum(ledger: "Ledger") -> bool:
 def advance(ledger: "Ledger", *, clock: Clock = system_clock) -> None:
     """Expire and settle what is due, certify what can be, and publish.
 
-    Where the committee is elsewhere, a round is closed over what is new once the last one is certified."""
+    Where a quorum is elsewhere, a round is closed over what is new once the last one is certified, and
+    attested by those who are here."""
     ledger.expire_due()
     ledger.settle_due()
     if reaches_quorum(ledger):
@@ -155,13 +156,16 @@ def advance(ledger: "Ledger", *, clock: Clock = system_clock) -> None:
     if is_due:
         ledger.close_round()
     ledger.publish()
+    if _attest(ledger, ledger.local_validators()):
+        ledger.publish()
 
 
-def _attest(ledger: "Ledger", signers: Mapping[int, BlsSigner]) -> None:
+def _attest(ledger: "Ledger", signers: Mapping[int, BlsSigner]) -> bool:
+    """Attest the latest round with ``signers``; whether any of them had not."""
     with ledger.read() as state:
         info = _latest(state)
         if info.is_certified:
-            return
+            return False
         given = attestations_of(state, info.round.number)
         missing = [
             attestation(state, member, signer, ledger.id)
@@ -170,6 +174,7 @@ def _attest(ledger: "Ledger", signers: Mapping[int, BlsSigner]) -> None:
         ]
     for submission in missing:
         ledger.append(submission)
+    return bool(missing)
 
 
 def _latest(state: StateView) -> reading.RoundInfo:

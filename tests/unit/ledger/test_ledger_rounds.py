@@ -254,3 +254,33 @@ def test_the_same_id_with_other_content_is_a_conflict(ledger: Ledger) -> None:
     assert ledger.append(grant(ledger.id, "alice", 500, number=7)).repeated
     with pytest.raises(ConflictError):
         ledger.append(grant(ledger.id, "alice", 501, number=7))
+
+
+def test_where_others_attest_a_round_is_closed_and_stays_until_they_have(
+    tmp_path: Path, clock: FixedClock
+) -> None:
+    """Nobody but the operator can close one; a newer one would take it from under those who attest."""
+    members = _members(2)
+    with found(tmp_path / "pool", clock, committee=tuple(seat for _, seat in members), quorum=2) as ledger:
+        save_key(ledger.directory.keys / "validator-1.key", members[1][0])
+        advance(ledger, clock=clock)
+        with ledger.read() as state:
+            first = standing(state)
+            info = reading.latest_round(state)
+        assert (first.number, first.attested, first.is_certified) == (1, 1, False)
+        assert parse_checkpoint_note(ledger.checkpoint()).size == ledger.size
+        ledger.append(registration(ledger.id, "alice"))
+        advance(ledger, clock=clock)
+        with ledger.read() as state:
+            assert standing(state) == first
+            assert info is not None
+            ledger.append(attestation(state, 0, members[0][0].bls(), ledger.id))
+        advance(ledger, clock=clock)
+        with ledger.read() as state:
+            assert standing(state).number == 2
+            certified = reading.latest_certified_round(state)
+        assert certified is not None
+        assert certified.round.number == 1
+        size = ledger.size
+        advance(ledger, clock=clock)
+        assert ledger.size == size
