@@ -109,18 +109,30 @@ class GroupCommit:
     def _next(self) -> list[_Waiting]:
         """What is to be committed together; empty when all is done and the end has come."""
         with self._change:
-            self._change.wait_for(lambda: self._queue or self._is_ending)
             group: list[_Waiting] = []
-            count = size = 0
-            while self._queue:
-                share = self._queue[0]
-                count, size = count + len(share.submissions), size + share.size
-                if group and (count > GROUP_SUBMISSIONS_MAX or size > GROUP_BYTES_MAX):
+            while not group:
+                self._change.wait_for(lambda: self._queue or self._is_ending)
+                if not self._queue:
                     break
-                group.append(self._queue.popleft())
-                self._submissions -= len(share.submissions)
-                self._bytes -= share.size
+                group = self._taken()
             return group
+
+    def _taken(self) -> list[_Waiting]:
+        """As much of the queue as one commit bears, without those that are not waiting any more."""
+        group: list[_Waiting] = []
+        count = size = 0
+        while self._queue:
+            share = self._queue[0]
+            count, size = count + len(share.submissions), size + share.size
+            if group and (count > GROUP_SUBMISSIONS_MAX or size > GROUP_BYTES_MAX):
+                break
+            self._queue.popleft()
+            self._submissions -= len(share.submissions)
+            self._bytes -= share.size
+            # From here on nobody can cancel it: an outcome that cannot be set would end this thread.
+            if share.outcomes.set_running_or_notify_cancel():
+                group.append(share)
+        return group
 
     def _commit(self, group: Sequence[_Waiting]) -> None:
         submissions = [submission for share in group for submission in share.submissions]

@@ -111,3 +111,17 @@ def test_a_reader_of_the_same_ledger_is_not_in_the_way(desk: Desk) -> None:
         desk.group.submit(desk.registrations("a"), size=1).result(timeout=30)
         assert before.log.size + 1 == desk.ledger.size
     desk.group.stop()
+
+
+def test_who_has_gone_before_the_commit_is_left_out_and_nobody_else_is(desk: Desk) -> None:
+    """A request that ran out of time; the thread goes on, and a repeat finds nothing."""
+    gone = desk.group.submit(desk.registrations("a"), size=1)
+    assert gone.cancel()
+    desk.group.start()
+    kept = desk.group.submit(desk.registrations("b"), size=1)
+    assert isinstance(kept.result(timeout=30)[0], Acknowledgement)
+    assert not kept.cancel()
+    again = desk.group.submit(desk.registrations("a"), size=1).result(timeout=30)
+    assert [one.repeated for one in again if isinstance(one, Acknowledgement)] == [False]
+    assert desk.group.waiting == 0
+    desk.group.stop()
