@@ -2,13 +2,13 @@
 
 import asyncio
 import contextlib
-import time
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from creditledger.records.canonical import FRAME_BYTES_MAX
+from creditledger.service.pool.arriving_bodies import ArrivingBodies
 from creditledger.service.pool.event_log import EventLog
 from creditledger.service.pool.problems import Problem, plain_problem
 
@@ -16,18 +16,18 @@ BODY_BYTES_MAX: Final = FRAME_BYTES_MAX + 64 * 1024
 BODIES_BYTES_MAX: Final = 128 * 1024 * 1024
 """Of all requests in flight together."""
 BODY_SECONDS: Final = 10.0
-BODY_BYTES_PER_SECOND: Final = 64 * 1024
-"""A body has so many seconds, and one more for each so many bytes that have come."""
+"""And one more for each so many bytes that have come: `arriving_bodies.BODY_BYTES_PER_SECOND`."""
 URL_BYTES_MAX: Final = 2_048
 HEADER_BYTES_MAX: Final = 16 * 1024
 HEADERS_MAX: Final = 64
 REQUESTS_MAX: Final = 256
-"""In flight at once."""
+"""Being answered at once."""
+ARRIVING_MAX: Final = 128
+"""Bodies that are still coming, at once: one more, and the one that has been coming longest is too slow."""
 ANSWER_SECONDS: Final = 120.0
 LINGER_SECONDS: Final = 1.0
 
 _CLOSE: Final = {"connection": "close"}
-_Body: TypeAlias = "bytes | Problem | None"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +38,7 @@ class Limits:
     bodies_bytes: int = BODIES_BYTES_MAX
     body_seconds: float = BODY_SECONDS
     requests: int = REQUESTS_MAX
+    arriving: int = ARRIVING_MAX
     answer_seconds: float = ANSWER_SECONDS
 
 
@@ -48,36 +49,40 @@ class RequestBounds:
         self._app = app
         self._limits = limits
         self._events = events
-        self._requests = self._bytes = 0
+        self._requests = 0
+        self._bodies = ArrivingBodies(
+            body_bytes=limits.body_bytes,
+            bodies_bytes=limits.bodies_bytes,
+            body_seconds=limits.body_seconds,
+            arriving=limits.arriving,
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
         problem = _refusal(scope)
-        if problem is None and self._requests >= self._limits.requests:
-            problem = plain_problem(
-                503,
-                "too many requests at once",
-                expected=f"at most {self._limits.requests}",
-                headers={"retry-after": "1"},
-            )
         if problem is not None:
             await problem.response()(scope, receive, send)
             return
-        self._requests += 1
-        try:
-            await self._bounded(scope, receive, send)
-        finally:
-            self._requests -= 1
-
-    async def _bounded(self, scope: Scope, receive: Receive, send: Send) -> None:
-        body = await self._body(scope, receive)
+        body = await self._bodies.read(scope, receive)
         if body is None:
             return  # nobody is there to read an answer
         if isinstance(body, Problem):
             await _refuse_early(body, scope, receive, send)
             return
-        self._bytes += len(body)
+        try:
+            await self._bounded(scope, body, receive, send)
+        finally:
+            self._bodies.release(body)
+
+    async def _bounded(self, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
+        if self._requests >= self._limits.requests:
+            expected = f"at most {self._limits.requests}"
+            headers = {"retry-after": "1"}
+            problem = plain_problem(503, "too many requests at once", expected=expected, headers=headers)
+            await problem.response()(scope, receive, send)
+            return
+        self._requests += 1
         answer = _Answer(send)
         try:
             async with asyncio.timeout(self._limits.answer_seconds):
@@ -90,30 +95,7 @@ class RequestBounds:
             status = 503 if isinstance(error, TimeoutError) else 500
             await plain_problem(status, headers=_CLOSE).response()(scope, receive, send)
         finally:
-            self._bytes -= len(body)
-
-    async def _body(self, scope: Scope, receive: Receive) -> _Body:
-        most = self._limits.body_bytes
-        too_large = plain_problem(413, expected=f"at most {most} bytes", headers=_CLOSE)
-        if _announced(scope) > most:
-            return too_large
-        body, began = bytearray(), time.monotonic()
-        while True:
-            left = began + self._limits.body_seconds + len(body) / BODY_BYTES_PER_SECOND - time.monotonic()
-            try:
-                async with asyncio.timeout(left):
-                    message = await receive()
-            except TimeoutError:
-                return plain_problem(408, headers=_CLOSE)
-            if message["type"] != "http.request":
-                return None
-            body += message.get("body", b"")
-            if len(body) > most:
-                return too_large
-            if self._bytes + len(body) > self._limits.bodies_bytes:
-                return plain_problem(503, "too many bytes at once", headers=_CLOSE | {"retry-after": "1"})
-            if not message.get("more_body", False):
-                return bytes(body)
+            self._requests -= 1
 
 
 async def _refuse_early(problem: Problem, scope: Scope, receive: Receive, send: Send) -> None:
@@ -170,11 +152,6 @@ def _refusal(scope: Scope) -> Problem | None:
             headers=_CLOSE,
         )
     return None
-
-
-def _announced(scope: Scope) -> int:
-    # The HTTP parser has made sure that it is a number.
-    return max((int(value) for name, value in scope["headers"] if name == b"content-length"), default=0)
 
 
 def _logged_path(scope: Scope) -> str:

@@ -57,7 +57,7 @@ class Exchange:
         return found
 
 
-def bounded(wait: Callable[[], Awaitable[None]] | None = None) -> RequestBounds:
+def bounded(wait: Callable[[], Awaitable[None]] | None = None, *, limits: Limits = LIMITS) -> RequestBounds:
     """The bounds around an application that answers with how many bytes it was handed."""
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -68,7 +68,7 @@ def bounded(wait: Callable[[], Awaitable[None]] | None = None) -> RequestBounds:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": str(len(message["body"])).encode()})
 
-    return RequestBounds(app, limits=LIMITS, events=EventLog(None))
+    return RequestBounds(app, limits=limits, events=EventLog(None))
 
 
 def answered(exchange: Exchange) -> tuple[int, bytes]:
@@ -132,3 +132,31 @@ def test_what_goes_wrong_behind_is_answered_and_not_told(wait: Any, status: int)
     asyncio.run(exchange.run(bounded(wait or fail)))
     assert exchange.status == status
     assert b"somebody" not in exchange.sent[1]["body"]
+
+
+def test_of_too_many_bodies_that_trickle_the_oldest_is_too_slow() -> None:
+    """D1: whoever drips into many requests takes places of their own only."""
+    limits = Limits(body_seconds=30, requests=3, arriving=2)
+
+    async def three_slow_and_one() -> list[int]:
+        app = bounded(limits=limits)
+        slow = [Exchange([b"x"] * 4, pause=0.05 * (place + 1)) for place in range(3)]
+        running = [asyncio.create_task(one.run(app)) for one in slow]
+        await asyncio.sleep(0.02)
+        quick = await Exchange([b"x"]).run(app)
+        await asyncio.gather(*running)
+        return [quick.status, *(one.status for one in slow)]
+
+    assert asyncio.run(three_slow_and_one()) == [200, 408, 408, 200]
+
+
+def test_bodies_that_are_still_coming_count_too() -> None:
+    async def two() -> list[int]:
+        app = bounded()
+        slow = asyncio.create_task(Exchange([b"x" * 900, b""], pause=0.04).run(app))
+        await asyncio.sleep(0.06)
+        second = await Exchange([b"x" * 900]).run(app)
+        third = await Exchange([b"x" * 600]).run(app)
+        return [(await slow).status, second.status, third.status]
+
+    assert asyncio.run(two()) == [200, 503, 200]
