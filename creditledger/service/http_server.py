@@ -13,7 +13,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from creditledger.errors import BusyError, MalformedRecordError, StorageError
 
 CONNECTIONS_MAX: Final = 256
-"""Above it a connection is told 503."""
+"""With so many, a new one takes the place of an idle one; where all are busy, it is told 503."""
 CONNECTION_SECONDS: Final = 60.0
 """No connection lasts longer: whoever sends nothing, or a byte now and then, gives up their place."""
 STOP_SECONDS: Final = 5
@@ -53,6 +53,37 @@ def address_of(listening: socket.socket) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
+class IdleConnections:
+    """Connections on which no request is being answered, the longest idle first.
+
+    Whoever opens as many as there are places shuts nobody out: the first to go is one of theirs."""
+
+    __slots__ = ("_known", "_strangers")
+
+    def __init__(self) -> None:
+        self._strangers: dict[H11Protocol, None] = {}
+        self._known: dict[H11Protocol, None] = {}
+
+    def join(self, connection: H11Protocol, *, is_known: bool) -> None:
+        """It waits for a request from now on. ``is_known``: one was answered on it."""
+        self.leave(connection)
+        (self._known if is_known else self._strangers)[connection] = None
+
+    def leave(self, connection: H11Protocol) -> None:
+        """It has a request, or is gone."""
+        self._strangers.pop(connection, None)
+        self._known.pop(connection, None)
+
+    def end_longest(self) -> None:
+        """End the one that was idle longest, of those that never asked anything if there are any."""
+        for connection in self._strangers or self._known:
+            self.leave(connection)
+            connection.transport.abort()
+            # It hears so later; until then it would count as one of those that leave no room.
+            connection.connections.discard(connection)
+            return
+
+
 class HttpServer(uvicorn.Server):
     """Serves an ASGI application on one socket; SIGTERM and SIGINT end it when what is asked is answered.
 
@@ -73,6 +104,8 @@ class HttpServer(uvicorn.Server):
         long a connection may be open without a request that is being answered. ``head_bytes``: of a request
         before its body. ``refusal``: the type and body that one gets whose bytes are no HTTP."""
 
+        idle = IdleConnections()
+
         class Mortal(H11Protocol):
             """A connection that ends after its time, though not amid an answer."""
 
@@ -81,13 +114,19 @@ class HttpServer(uvicorn.Server):
             def data_received(self, data: bytes) -> None:
                 if not self._is_refused:
                     super().data_received(data)
+                    if not self._is_idle():
+                        idle.leave(self)
 
             def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
                 super().connection_made(transport)
                 self._end = self.loop.call_later(connection_seconds, self.shutdown)
+                if len(self.connections) >= connections_max:
+                    idle.end_longest()
+                idle.join(self, is_known=False)
                 self._await_head()
 
             def connection_lost(self, exc: Exception | None) -> None:
+                idle.leave(self)
                 self._end.cancel()
                 if head_seconds is not None:
                     self._late.cancel()
@@ -97,6 +136,8 @@ class HttpServer(uvicorn.Server):
                 super().on_response_complete()
                 if head_seconds is not None:
                     self._late.cancel()
+                if self._is_idle() and not self.transport.is_closing():
+                    idle.join(self, is_known=True)
                 self._await_head()
 
             def send_400_response(self, msg: str) -> None:
@@ -120,8 +161,11 @@ class HttpServer(uvicorn.Server):
                 if head_seconds is not None:
                     self._late = self.loop.call_later(head_seconds, self._end_if_idle)
 
+            def _is_idle(self) -> bool:
+                return self.cycle is None or self.cycle.response_complete
+
             def _end_if_idle(self) -> None:
-                if self.cycle is None or self.cycle.response_complete:
+                if self._is_idle():
                     self.transport.close()
 
         super().__init__(

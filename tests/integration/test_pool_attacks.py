@@ -90,3 +90,44 @@ def test_a_crowd_of_slow_ones_does_not_slow_the_others(pool: RunningPool) -> Non
         crowded = median_ms(pool, "crowded")
     assert crowded < 3 * calm + 20, (calm, crowded)
     assert pool.get("/healthz").json()["ok"]
+
+
+FEW_PLACES: Final = """
+import creditledger.cli.serve as serve
+serve.CONNECTIONS_MAX = 24
+import creditledger.service.pool.request_bounds as bounds
+bounds.Limits.__init__.__kwdefaults__['arriving'] = 8
+"""
+
+
+def test_more_silent_connections_than_places_shut_nobody_out(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    """Those of the crowd go first, the longest silent before the others; who has asked before stays."""
+    with serving(Stage(tmp_path_factory.mktemp("places")).pool, program=FEW_PLACES) as pool:
+        assert pool.get("/policy").status_code == 200
+        with contextlib.ExitStack() as stack, connected(pool) as steady:
+            steady.sendall(b"HEAD /policy HTTP/1.1\r\nhost: a\r\n\r\n")
+            assert steady.recv(65_536).startswith(b"HTTP/1.1 200 ")
+            crowd = [stack.enter_context(connected(pool)) for _ in range(60)]
+            assert pool.outcomes([registration(pool.ledger_id, "heard")])[0]["index"] > 0
+            steady.sendall(b"HEAD /policy HTTP/1.1\r\nhost: a\r\n\r\n")
+            assert steady.recv(65_536).startswith(b"HTTP/1.1 200 ")
+            assert ended_after(crowd[0]) < 5
+            crowd[-1].sendall(b"HEAD /policy HTTP/1.1\r\nhost: a\r\n\r\n")
+            assert crowd[-1].recv(65_536).startswith(b"HTTP/1.1 200 ")
+
+
+def test_more_half_sent_bodies_than_places_shut_nobody_out(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The first of them is told 408 long before its time, and a whole request is answered."""
+    head = b"POST /v1/records HTTP/1.1\r\nhost: a\r\ncontent-length: 1000\r\n\r\n"
+    with serving(Stage(tmp_path_factory.mktemp("bodies")).pool, program=FEW_PLACES) as pool:
+        with contextlib.ExitStack() as stack:
+            crowd = [stack.enter_context(connected(pool)) for _ in range(10)]
+            began = time.monotonic()
+            for slow in crowd:
+                slow.sendall(head)
+            assert crowd[0].recv(4096).startswith(b"HTTP/1.1 408 ")
+            assert time.monotonic() - began < 5
+            assert pool.outcomes([registration(pool.ledger_id, "whole")])[0]["index"] > 0
+        assert pool.get("/healthz").json()["ok"]
