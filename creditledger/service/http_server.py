@@ -101,7 +101,8 @@ class HttpServer(uvicorn.Server):
         refusal: Refusal = PLAIN_REFUSAL,
     ) -> None:
         """``on_ready`` is called once, when requests are answered and signals heard. ``head_seconds``: how
-        long a connection may be open without a request that is being answered. ``head_bytes``: of a request
+        long a connection may be open without a request that is being answered, or without taking any more of
+        an answer. ``head_bytes``: of a request
         before its body. ``refusal``: the type and body that one gets whose bytes are no HTTP."""
 
         idle = IdleConnections()
@@ -110,6 +111,7 @@ class HttpServer(uvicorn.Server):
             """A connection that ends after its time, though not amid an answer."""
 
             _is_refused = False
+            _unread: asyncio.TimerHandle | None = None
 
             def data_received(self, data: bytes) -> None:
                 if not self._is_refused:
@@ -130,6 +132,8 @@ class HttpServer(uvicorn.Server):
                 self._end.cancel()
                 if head_seconds is not None:
                     self._late.cancel()
+                if self._unread is not None:
+                    self._unread.cancel()
                 super().connection_lost(exc)
 
             def on_response_complete(self) -> None:
@@ -161,12 +165,26 @@ class HttpServer(uvicorn.Server):
                 if head_seconds is not None:
                     self._late = self.loop.call_later(head_seconds, self._end_if_idle)
 
+            def pause_writing(self) -> None:
+                super().pause_writing()
+                if head_seconds is not None:
+                    self._unread = self.loop.call_later(head_seconds, self.transport.abort)
+
+            def resume_writing(self) -> None:
+                super().resume_writing()
+                if self._unread is not None:
+                    self._unread.cancel()
+
             def _is_idle(self) -> bool:
                 return self.cycle is None or self.cycle.response_complete
 
             def _end_if_idle(self) -> None:
+                if self.transport.is_closing():
+                    self.transport.abort()  # nobody takes the rest
+                    return
                 if self._is_idle():
                     self.transport.close()
+                self._await_head()
 
         super().__init__(
             uvicorn.Config(

@@ -131,3 +131,24 @@ def test_more_half_sent_bodies_than_places_shut_nobody_out(tmp_path_factory: pyt
             assert time.monotonic() - began < 5
             assert pool.outcomes([registration(pool.ledger_id, "whole")])[0]["index"] > 0
         assert pool.get("/healthz").json()["ok"]
+
+
+def test_who_never_reads_an_answer_is_let_go(pool: RunningPool) -> None:
+    """More answers than any buffer holds are asked for, and none is taken: the connection is gone soon."""
+    with connected(pool) as greedy:
+        greedy.settimeout(0.2)
+        assert asks_until_ended(greedy, b"GET /openapi.json HTTP/1.1\r\nhost: a\r\n\r\n" * 50) < 15
+    assert pool.get("/healthz").json()["ok"]
+
+
+def asks_until_ended(connection: socket.socket, question: bytes) -> float:
+    """How long one may go on asking without reading."""
+    began = time.monotonic()
+    while time.monotonic() - began < 15:
+        try:
+            connection.sendall(question)
+        except TimeoutError:
+            continue
+        except OSError:
+            break
+    return time.monotonic() - began

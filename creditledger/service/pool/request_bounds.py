@@ -25,6 +25,8 @@ REQUESTS_MAX: Final = 256
 ARRIVING_MAX: Final = 128
 """Bodies that are still coming, at once: one more, and the one that has been coming longest is too slow."""
 ANSWER_SECONDS: Final = 120.0
+TAKING_SECONDS: Final = 2.0
+"""Who takes longer than that over an answer gives up their place when somebody needs it."""
 LINGER_SECONDS: Final = 1.0
 
 _CLOSE: Final = {"connection": "close"}
@@ -40,6 +42,7 @@ class Limits:
     requests: int = REQUESTS_MAX
     arriving: int = ARRIVING_MAX
     answer_seconds: float = ANSWER_SECONDS
+    taking_seconds: float = TAKING_SECONDS
 
 
 class RequestBounds:
@@ -50,6 +53,7 @@ class RequestBounds:
         self._limits = limits
         self._events = events
         self._requests = 0
+        self._begun: dict[_Answer, float] = {}
         self._bodies = ArrivingBodies(
             body_bytes=limits.body_bytes,
             bodies_bytes=limits.bodies_bytes,
@@ -76,26 +80,39 @@ class RequestBounds:
             self._bodies.release(body)
 
     async def _bounded(self, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
-        if self._requests >= self._limits.requests:
+        if self._requests >= self._limits.requests and not self._end_slowest_taker():
             expected = f"at most {self._limits.requests}"
             headers = {"retry-after": "1"}
             problem = plain_problem(503, "too many requests at once", expected=expected, headers=headers)
             await problem.response()(scope, receive, send)
             return
         self._requests += 1
-        answer = _Answer(send)
+        answer = _Answer(send, begun=self._begun)
         try:
-            async with asyncio.timeout(self._limits.answer_seconds):
+            async with asyncio.timeout(self._limits.answer_seconds) as answer.deadline:
                 await self._app(scope, _replayed(body, receive), answer.send)
         except Exception as error:
-            # What the error says may be what the client sent; it goes to neither side.
-            self._events.note("bug", error=type(error).__name__, path=_logged_path(scope))
+            is_late = isinstance(error, TimeoutError)
+            if not is_late:
+                # What the error says may be what the client sent; it goes to neither side.
+                self._events.note("bug", error=type(error).__name__, path=_logged_path(scope))
             if answer.has_begun:
                 raise ConnectionAbortedError from None
-            status = 503 if isinstance(error, TimeoutError) else 500
-            await plain_problem(status, headers=_CLOSE).response()(scope, receive, send)
+            await plain_problem(503 if is_late else 500, headers=_CLOSE).response()(scope, receive, send)
         finally:
             self._requests -= 1
+            self._begun.pop(answer, None)
+
+    def _end_slowest_taker(self) -> bool:
+        """End the answer that somebody has been taking longest, if it is slow; whether there was one."""
+        answer = next(iter(self._begun), None)
+        now = asyncio.get_running_loop().time()
+        if answer is None or now - self._begun[answer] < self._limits.taking_seconds:
+            return False
+        del self._begun[answer]
+        if answer.deadline is not None:
+            answer.deadline.reschedule(now)
+        return True
 
 
 async def _refuse_early(problem: Problem, scope: Scope, receive: Receive, send: Send) -> None:
@@ -116,14 +133,18 @@ async def _refuse_early(problem: Problem, scope: Scope, receive: Receive, send: 
 
 
 class _Answer:
-    """Knows whether an answer has begun."""
+    """Knows whether an answer has begun, and notes when."""
 
-    def __init__(self, send: Send) -> None:
+    def __init__(self, send: Send, *, begun: "dict[_Answer, float]") -> None:
         self._send = send
+        self._begun = begun
         self.has_begun = False
+        self.deadline: asyncio.Timeout | None = None
 
     async def send(self, message: Message) -> None:
-        self.has_begun = True
+        if not self.has_begun:
+            self.has_begun = True
+            self._begun[self] = asyncio.get_running_loop().time()
         await self._send(message)
 
 

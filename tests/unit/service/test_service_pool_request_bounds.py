@@ -160,3 +160,31 @@ def test_bodies_that_are_still_coming_count_too() -> None:
         return [(await slow).status, second.status, third.status]
 
     assert asyncio.run(two()) == [200, 503, 200]
+
+
+def test_who_takes_long_over_an_answer_gives_their_place_to_who_needs_it() -> None:
+    """D1: slow readers; one that has only begun to read keeps its place."""
+    limits = Limits(requests=2, taking_seconds=0.1)
+
+    async def crowd() -> list[object]:
+        app = bounded(limits=limits)
+        slow = [SlowTaker() for _ in range(2)]
+        running = [asyncio.create_task(one.run(app)) for one in slow]
+        await asyncio.sleep(0.02)
+        early = await Exchange().run(app)
+        await asyncio.sleep(0.15)
+        late = await Exchange().run(app)
+        ended = [done.exception() for done in (await asyncio.wait(running, timeout=0.05))[0]]
+        for one in running:
+            one.cancel()
+        return [early.status, late.status, [type(error) for error in ended]]
+
+    assert asyncio.run(crowd()) == [503, 200, [ConnectionAbortedError]]
+
+
+class SlowTaker(Exchange):
+    """Reads the head of an answer and nothing of its body."""
+
+    async def _send(self, message: Message) -> None:
+        if message["type"] == "http.response.body":
+            await asyncio.sleep(60)
