@@ -3,16 +3,18 @@
 A path becomes numbers or a digest, and a file's name is made of those: text is never joined."""
 
 import hashlib
+import os
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import FileResponse, Response
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
 from creditledger.errors import MalformedRecordError
-from creditledger.ledger.directory import LedgerDirectory, read_file
+from creditledger.ledger.directory import LedgerDirectory, disk_errors, read_file
 from creditledger.ledger.naming import as_digest
 from creditledger.ledger.publish import CHECKPOINT, body_path
 from creditledger.service.pool.problems import plain_problem
@@ -23,6 +25,7 @@ from creditledger.transparency.trust_policy import POLICY_SIZE_MAX
 FOREVER: Final = "public, max-age=31536000, immutable"
 TEXT: Final = "text/plain; charset=utf-8"
 BYTES: Final = "application/octet-stream"
+PIECE_BYTES: Final = 64 * 1024
 
 
 def published_files(directory: LedgerDirectory) -> list[BaseRoute]:
@@ -49,10 +52,12 @@ def published_files(directory: LedgerDirectory) -> list[BaseRoute]:
         # One file, one URL: another spelling of it would be another entry in every cache.
         if request.scope.get("raw_path", b"").partition(b"?")[0] != b"/" + path.encode():
             return _nothing_there()
-        file = directory.public / path
-        if not await run_in_threadpool(file.is_file):
+        opened = await run_in_threadpool(_opened, directory.public / path)
+        if opened is None:
             return _nothing_there()
-        return FileResponse(file, media_type=BYTES, headers={"cache-control": FOREVER})
+        file, size = opened
+        headers = {"cache-control": FOREVER, "content-length": str(size)}
+        return StreamingResponse(_pieces(file), media_type=BYTES, headers=headers)
 
     return [
         Route("/checkpoint", checkpoint, methods=["GET"]),
@@ -60,6 +65,22 @@ def published_files(directory: LedgerDirectory) -> list[BaseRoute]:
         Route("/tile/{path:path}", tile, methods=["GET"]),
         Route("/batch/{digest}", body, methods=["GET"]),
     ]
+
+
+def _opened(path: Path) -> tuple[BinaryIO, int] | None:
+    """The file and its size. What is open stays readable: a full tile removes partial ones at any time."""
+    with disk_errors(path):
+        try:
+            file = path.open("rb")
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+            return None
+        return file, os.fstat(file.fileno()).st_size
+
+
+async def _pieces(file: BinaryIO) -> AsyncIterator[bytes]:
+    with file:
+        while piece := await run_in_threadpool(file.read, PIECE_BYTES):
+            yield piece
 
 
 async def _changing(request: Request, path: Path, *, most: int) -> Response:
