@@ -23,6 +23,8 @@ from creditledger.cli.rounds import complete, placed
 
 if TYPE_CHECKING:
     from creditledger.ledger.ledger import Ledger
+    from creditledger.records.registration import Role
+    from creditledger.transparency.keys import Ed25519Signer
 
 
 @click.command()
@@ -87,12 +89,18 @@ def _found(directory: Path, origin: str, parameters_path: Path | None, *, requir
     callback=key_file,
     help="Key file to rotate to one day.",
 )
+@click.option(
+    "--invite", "invite_path", type=INPUT_FILE, help="Where LEDGER is a URL: the file of an invitation."
+)
 @json_option
-def register(ledger: Path, name: str, key_path: Path, next_path: Path | None, as_json: bool) -> None:
+def register(
+    ledger: Path, name: str, key_path: Path, next_path: Path | None, invite_path: Path | None, as_json: bool
+) -> None:
     """Open an account under NAME for the key in a key file, in the key's role.
 
     The file is bound to this ledger: no other will take it. Where the pool admits by approval,
-    whoever has the operator's key approves by running this. The operator's own key registers to commit
+    whoever has the operator's key approves by running this; a service is asked to, with an invitation or
+    else again and again until its operator has decided. The operator's own key registers to commit
     to its next one; that opens no account."""
     from creditledger.ledger.keyring import bind_key
     from creditledger.records.entry import Submission
@@ -100,13 +108,13 @@ def register(ledger: Path, name: str, key_path: Path, next_path: Path | None, as
 
     with writing(ledger) as opened:
         key = key_with_operator(key_path, ledger_id=opened.id)
-        signer = key.ed25519()
+        signer, role = key.ed25519(), Role[key.role.name]
         record = Registration(
             account=signer.public_key,
-            role=Role[key.role.name],
+            role=role,
             name=name,
             next_key=commitment(next_path, key, ledger_id=opened.id),
-            admission=b"" if key.role.name == "OPERATOR" else _admission(opened, signer.public_key),
+            admission=_admission(opened, signer, name=name, role=role, invite=invite_path),
         )
         signature = signer.sign(record.signing_bytes(opened.id))
         acknowledgement = opened.append(Submission(record=record, signature=signature))
@@ -116,16 +124,32 @@ def register(ledger: Path, name: str, key_path: Path, next_path: Path | None, as
         emit(answer | placed(opened, acknowledgement), as_json=as_json)
 
 
-def _admission(ledger: "Ledger", account: bytes) -> bytes:
+def _admission(
+    ledger: "Ledger", signer: "Ed25519Signer", *, name: str, role: "Role", invite: Path | None
+) -> bytes:
     """The operator's consent, where the pool asks for it; else empty."""
-    from creditledger.credits.reading import parameters_in_force
+    from creditledger.cli.joining import admission_at
+    from creditledger.credits.reading import operator_keys, parameters_in_force
+    from creditledger.ledger.remote_ledger import RemoteLedger
     from creditledger.records.parameters import Admission
     from creditledger.records.registration import admission_bytes
 
     with ledger.read() as state:
-        if parameters_in_force(state).admission != Admission.APPROVAL:
-            return b""
-    return ledger.operator_signer().sign(admission_bytes(account, ledger.id))
+        is_asked = parameters_in_force(state).admission == Admission.APPROVAL
+        operator = operator_keys(state)[-1][1]
+    if not is_asked or signer.public_key == ledger.genesis.operator:
+        return b""
+    if isinstance(ledger, RemoteLedger) and not ledger.has_operator:
+        return admission_at(
+            ledger.url,
+            signer,
+            name=name,
+            role=role,
+            ledger_id=ledger.id,
+            operator=operator,
+            invite=invite,
+        )
+    return ledger.operator_signer().sign(admission_bytes(signer.public_key, ledger.id))
 
 
 @click.command(cls=AmountCommand)

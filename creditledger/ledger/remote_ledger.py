@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Final, TypeAlias
 
 from creditledger.credits.fold import SignatureVerifier
-from creditledger.errors import BusyError, StorageError, VerificationError
+from creditledger.errors import BusyError, RoleError, StorageError, VerificationError
 from creditledger.ledger import rounds
 from creditledger.ledger.clock import Clock
 from creditledger.ledger.directory import LedgerDirectory
@@ -45,14 +45,16 @@ class RemoteLedger(Ledger):
         copy: LogCopy,
         post: Post,
         *,
+        url: str,
         operator: Ed25519Signer | None,
         clock: Clock,
         verifier: SignatureVerifier,
         sleep: Callable[[float], None] = time.sleep,
         close: Callable[[], None],
     ) -> None:
-        """``copy``: followed at least once. ``operator``: who signs with `sign`, if the key is at hand.
-        ``close``: lets go of store and network, once nobody uses them any more."""
+        """``copy``: followed at least once. ``url``: the service's. ``operator``: who signs with `sign`, if
+        the key is at hand. ``close``: lets go of store and network, once nobody uses them any more."""
+        self.url = url
         self._copy = copy
         self._post = post
         self._sleep = sleep
@@ -83,6 +85,15 @@ class RemoteLedger(Ledger):
             self.follow()
         with super().snapshot() as found:
             yield found
+
+    @property
+    def has_operator(self) -> bool:
+        """Whether the operator's key in force is at hand to sign with."""
+        try:
+            self.operator_signer()
+        except RoleError:
+            return False
+        return True
 
     def follow(self) -> int:
         """Read what is new; the size of the newest checkpoint. Raises what `LogCopy.follow` raises."""

@@ -122,6 +122,8 @@ def test_a_monitor_looks_again_until_it_is_interrupted(stage: Stage, pool: Path)
         stderr=subprocess.PIPE,
         text=True,
         env=environment() | {"XDG_STATE_HOME": os.environ["XDG_STATE_HOME"]},
+        # Whoever runs the suite in the background ignores interrupts, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as watching:
         assert watching.stdout is not None
         seen = [json.loads(watching.stdout.readline())["event"] for _ in range(2)]

@@ -15,6 +15,7 @@ from creditledger.errors import (
     InsufficientCreditError,
     PolicyError,
     SignatureError,
+    TokenError,
 )
 from creditledger.ledger.opening import open_ledger
 from creditledger.ledger.replica import Replica
@@ -185,3 +186,27 @@ def test_a_server_that_is_away_is_busy(stage: Stage, pool: RunningPool) -> None:
         open_ledger("http://127.0.0.1:9", read_only=True)
     said = cli("balance", "http://127.0.0.1:9", "alice", "--json")
     assert (said.code, said.answer["error"]) == (3, "BusyError")
+
+
+def test_who_is_invited_registers_at_the_service_and_who_asks_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "closed.toml").write_text('admission = "approval"\n')
+    closed = tmp_path / "closed"
+    ask("init", closed, "--origin", "pool.example/closed", "--parameters", tmp_path / "closed.toml")
+    ask("invite", closed, "-o", tmp_path / "invitation")
+    for name in ("gerd", "hanna", "ines"):
+        ask("key", "new", tmp_path / f"{name}.key")
+    monkeypatch.setenv("CREDITLEDGER_POLICY", str(closed / "policy"))
+    with serving(closed, "--interval", 1) as running:
+        invited = ["--key", tmp_path / "gerd.key", "--invite", tmp_path / "invitation"]
+        assert ask("register", running.url, "gerd", *invited)["status"] == "certified"
+        spent = ["--key", tmp_path / "hanna.key", "--invite", tmp_path / "invitation"]
+        assert cli("register", running.url, "hanna", *spent).code == TokenError.exit_code
+        waiting = ["register", running.url, "ines", "--key", tmp_path / "ines.key"]
+        assert cli(*waiting).code == BusyError.exit_code
+        ask("admit", closed, ask("key", "show", tmp_path / "ines.key")["public"])
+        made = ask(*waiting)
+        assert made["name"] == ask("balance", running.url, "ines")["name"]
+        monkeypatch.setenv("CREDITLEDGER_OPERATOR_KEY", str(closed / "keys" / "operator.key"))
+        assert ask("register", running.url, "hanna", "--key", tmp_path / "hanna.key")["name"] == "hanna"

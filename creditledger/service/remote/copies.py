@@ -121,6 +121,7 @@ def _open(path: Path, clock: Clock, is_last: Callable[[], bool]) -> RemoteLedger
             store,
             copy,
             records.submit,
+            url=url,
             operator=load_key(Path(operator), roles=(KeyRole.OPERATOR,)).ed25519() if operator else None,
             clock=clock,
             verifier=verifier,
