@@ -6,16 +6,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from starlette.applications import Starlette
 
 from creditledger.ledger.directory import LedgerDirectory
+from creditledger.service.pool import published_files as module
 from creditledger.service.pool.published_files import PIECE_BYTES, published_files
 
 NAME = "tile/entries/000.p/7"
 
 
-def asked(root: Path, path: str, *, on_start: Callable[[], object] = lambda: None) -> tuple[int, bytes]:
-    """Status and body; ``on_start`` is called once the answer has begun."""
+def asked(root: Path, path: str) -> tuple[int, bytes]:
+    """Status and body."""
     sent: list[dict[str, Any]] = []
 
     async def receive() -> dict[str, Any]:
@@ -23,8 +25,6 @@ def asked(root: Path, path: str, *, on_start: Callable[[], object] = lambda: Non
 
     async def send(message: Any) -> None:
         sent.append(message)
-        if message["type"] == "http.response.start":
-            on_start()
 
     app = Starlette(routes=published_files(LedgerDirectory(root)))
     scope = {"type": "http", "method": "GET", "path": path, "raw_path": path.encode(), "headers": []}
@@ -32,13 +32,22 @@ def asked(root: Path, path: str, *, on_start: Callable[[], object] = lambda: Non
     return sent[0]["status"], b"".join(message.get("body", b"") for message in sent[1:])
 
 
-def test_a_partial_tile_that_is_removed_amid_an_answer_is_answered_whole(tmp_path: Path) -> None:
+def test_a_partial_tile_that_is_removed_once_it_was_found_is_answered_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The full tile removes it at any time; whoever comes later is told that it is gone."""
     content = bytes(3 * PIECE_BYTES + 1)
     file = tmp_path / "public" / NAME
     file.parent.mkdir(parents=True)
     file.write_bytes(content)
-    assert asked(tmp_path, f"/{NAME}", on_start=lambda: shutil.rmtree(file.parent)) == (200, content)
+
+    async def find_and_remove(look: Callable[..., Any], *arguments: Any) -> Any:
+        found = look(*arguments)
+        shutil.rmtree(file.parent, ignore_errors=True)
+        return found
+
+    monkeypatch.setattr(module, "run_in_threadpool", find_and_remove)
+    assert asked(tmp_path, f"/{NAME}") == (200, content)
     assert asked(tmp_path, f"/{NAME}")[0] == 404
 
 
