@@ -23,8 +23,9 @@ OPENERS: Final = "creditledger.ledgers"
 class RemoteOpener(Protocol):
     """Opens what another machine writes."""
 
-    def __call__(self, place: Place, *, clock: Clock) -> Ledger:
-        """The ledger at a URL, or that which the directory ``place`` is a copy of, brought up to date."""
+    def __call__(self, place: Place, *, clock: Clock, may_be_stale: bool) -> Ledger:
+        """The ledger at a URL, or that which the directory ``place`` is a copy of, brought up to date;
+        ``may_be_stale``: or as it was last seen, where the service is away."""
 
 
 def is_url(place: Place) -> bool:
@@ -38,12 +39,18 @@ def is_copy(place: Place) -> bool:
 
 
 def open_ledger(
-    place: Place, *, read_only: bool, clock: Clock = system_clock, cosigners: Sequence[Cosigner] = ()
+    place: Place,
+    *,
+    read_only: bool,
+    clock: Clock = system_clock,
+    cosigners: Sequence[Cosigner] = (),
+    may_be_stale: bool = False,
 ) -> Ledger:
     """The ledger at ``place``, for writing unless ``read_only``; see `Ledger.open`. One that another
-    machine writes takes submissions either way. Raises StorageError where nothing can open a URL."""
+    machine writes takes submissions either way; ``may_be_stale``: where its service is away, it is as this
+    machine last saw it. Raises StorageError where nothing can open a URL."""
     if is_url(place) or is_copy(place):
-        return _remote_opener()(place, clock=clock)
+        return _remote_opener()(place, clock=clock, may_be_stale=may_be_stale)
     return Ledger.open(Path(place), read_only=read_only, clock=clock, cosigners=cosigners)
 
 

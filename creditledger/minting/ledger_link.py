@@ -23,7 +23,9 @@ from creditledger.records.parameters import Parameters
 
 
 class LedgerLink:
-    """A `Ledger` of this process, or a ledger's directory or URL that is opened for each use and let go."""
+    """A `Ledger` of this process, or a ledger's directory or URL that is opened for each use and let go.
+
+    A node goes on with the terms that it last saw while a service is away."""
 
     def __init__(self, ledger: Ledger | Place, *, clock: Callable[[], int]) -> None:
         """Raises what `Ledger.open` raises."""
@@ -81,7 +83,7 @@ class LedgerLink:
         if isinstance(self._ledger, Ledger):
             yield self._ledger
             return
-        ledger = open_ledger(self._ledger, read_only=True, clock=self._clock)
+        ledger = open_ledger(self._ledger, read_only=True, clock=self._clock, may_be_stale=True)
         try:
             yield ledger
         finally:

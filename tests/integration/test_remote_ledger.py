@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from cli_pools import Stage, ask, cli
+from cli_pools import copy_of as copy_pool
 from creditledger import Minter, Wallet
 from creditledger.errors import (
     BusyError,
@@ -21,6 +22,7 @@ from creditledger.ledger.opening import open_ledger
 from creditledger.ledger.replica import Replica
 from creditledger.ledger.writer import Acknowledgement
 from creditledger.redemption.ledger_access import LedgerAccess
+from creditledger.service.remote import record_client
 from creditledger.service.remote.copies import copy_of
 from ledger_pools import registration
 from pool_processes import RunningPool, serving
@@ -210,3 +212,22 @@ def test_who_is_invited_registers_at_the_service_and_who_asks_waits(
         assert made["name"] == ask("balance", running.url, "ines")["name"]
         monkeypatch.setenv("CREDITLEDGER_OPERATOR_KEY", str(closed / "keys" / "operator.key"))
         assert ask("register", running.url, "hanna", "--key", tmp_path / "hanna.key")["name"] == "hanna"
+
+
+def test_a_node_goes_on_with_what_it_last_saw_while_the_service_is_away(
+    stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its terms are at hand, its batches wait; a wallet is told."""
+    pool = tmp_path / "pool"
+    copy_pool(stage.pool, pool)
+    monkeypatch.setattr(record_client, "PATIENCE_SECONDS", 0.2)
+    with serving(pool) as running:
+        first = Minter(running.url, key=stage / "n1.key", model=bytes(32))
+        first.close()
+        with pytest.raises(BusyError):
+            Minter("http://127.0.0.1:9", key=stage / "n1.key", model=bytes(32))
+    again = Minter(running.url, key=stage / "n1.key", model=bytes(32), outbox=tmp_path / "outbox")
+    assert again.node == first.node
+    again.close()
+    with pytest.raises(BusyError):
+        Wallet(running.url, key=stage / "alice.key")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from creditledger.credits.fold import TransparencyVerifier
-from creditledger.errors import IntegrityError, MalformedRecordError, PolicyError
+from creditledger.errors import BusyError, IntegrityError, MalformedRecordError, PolicyError
 from creditledger.ledger.clock import Clock, system_clock
 from creditledger.ledger.directory import LedgerDirectory, is_there, read_file, replace_file
 from creditledger.ledger.keyring import KeyRole, load_key
@@ -22,6 +22,7 @@ from creditledger.ledger.log_copy import COPY_OF, LogCopy
 from creditledger.ledger.opening import Place, is_url
 from creditledger.ledger.reader_folders import state_folder
 from creditledger.ledger.remote_ledger import RemoteLedger
+from creditledger.ledger.stored_log import StoredLog
 from creditledger.service.http_exchange import require_base_url
 from creditledger.service.http_source import HttpSource
 from creditledger.service.remote.record_client import RecordClient
@@ -58,19 +59,30 @@ def copy_of(url: str, *, policy: Path | None = None) -> Path:
     return path
 
 
-def open_remote(place: Place, *, clock: Clock = system_clock) -> RemoteLedger:
-    """The ledger at a URL, or that of a copy's directory, brought up to date.
+def open_remote(place: Place, *, clock: Clock = system_clock, may_be_stale: bool = False) -> RemoteLedger:
+    """The ledger at a URL, or that of a copy's directory, brought up to date; ``may_be_stale``: or as it was
+    last seen, where the service is away.
 
     Within a process a copy is open once, and shared. One that cannot be gone on with is made anew; the last
     checkpoint seen stays. Raises what `copy_of` and `LogCopy.follow` raise."""
     path = (copy_of(str(place)) if is_url(place) else Path(place)).absolute()
     with _TURN:
-        shared = _OPEN.get(path) or _Shared(ledger=_fresh(path, clock, lambda: _leave(path)))
-        if shared.users:
-            shared.ledger.follow()
+        shared = _OPEN.get(path)
+        if shared is None:
+            ledger = _fresh(path, clock, lambda: _leave(path), may_be_stale=may_be_stale)
+            shared = _OPEN[path] = _Shared(ledger=ledger)
+        else:
+            _follow(shared.ledger.follow, may_be_stale=may_be_stale)
         shared.users += 1
-        _OPEN[path] = shared
         return shared.ledger
+
+
+def _follow(follow: Callable[[], object], *, may_be_stale: bool) -> None:
+    try:
+        follow()
+    except BusyError:
+        if not may_be_stale:
+            raise
 
 
 @dataclass(slots=True)
@@ -94,15 +106,15 @@ def _leave(path: Path) -> bool:
         return True
 
 
-def _fresh(path: Path, clock: Clock, is_last: Callable[[], bool]) -> RemoteLedger:
+def _fresh(path: Path, clock: Clock, is_last: Callable[[], bool], *, may_be_stale: bool) -> RemoteLedger:
     try:
-        return _open(path, clock, is_last)
+        return _open(path, clock, is_last, may_be_stale=may_be_stale)
     except IntegrityError:
         LogCopy.begin_anew(path)
-        return _open(path, clock, is_last)
+        return _open(path, clock, is_last, may_be_stale=False)
 
 
-def _open(path: Path, clock: Clock, is_last: Callable[[], bool]) -> RemoteLedger:
+def _open(path: Path, clock: Clock, is_last: Callable[[], bool], *, may_be_stale: bool) -> RemoteLedger:
     directory, url, token = LedgerDirectory(path), _url_of(path), os.environ.get(TOKEN, "")
     policy, verifier = TrustPolicy.load(directory.policy), TransparencyVerifier()
     memory = LastSeen(path.with_name(f"{path.name}.seen"), policy)
@@ -115,7 +127,9 @@ def _open(path: Path, clock: Clock, is_last: Callable[[], bool]) -> RemoteLedger
         records = RecordClient(url, token=token)
         opened.callback(records.close)
         copy = LogCopy(directory, store, source, policy, memory=memory, clock=clock, verifier=verifier)
-        copy.follow()
+        with store.read() as view:
+            is_begun = StoredLog(view).size > 0
+        _follow(copy.follow, may_be_stale=may_be_stale and is_begun)
         ledger = RemoteLedger(
             directory,
             store,
