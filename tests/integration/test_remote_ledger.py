@@ -135,6 +135,9 @@ def test_a_second_reading_folds_only_what_is_new(
         assert again is second
         assert second.size > size
         assert folded == list(range(size, second.size))
+    second.close()
+    with open_ledger(folder, read_only=True) as third:
+        assert third is not second
 
 
 def test_a_damaged_copy_is_made_anew_and_what_lies_beside_it_stays(stage: Stage, pool: RunningPool) -> None:

@@ -98,12 +98,13 @@ _TURN: Final = threading.RLock()
 def _leave(path: Path) -> bool:
     """Whether that was the last user of an open copy."""
     with _TURN:
-        shared = _OPEN[path]
-        shared.users -= 1
-        if shared.users:
+        shared = _OPEN.get(path)
+        if shared is None:
             return False
-        del _OPEN[path]
-        return True
+        shared.users -= 1
+        if not shared.users:
+            del _OPEN[path]
+        return not shared.users
 
 
 def _fresh(path: Path, clock: Clock, is_last: Callable[[], bool], *, may_be_stale: bool) -> RemoteLedger:
