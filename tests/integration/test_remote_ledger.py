@@ -1,5 +1,8 @@
 """specs/service.md §7: a ledger at a URL is used as one in a directory, and nothing of it is believed."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -7,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from cli_pools import Stage, ask, cli
+from cli_pools import Stage, ask, cli, environment
 from cli_pools import copy_of as copy_pool
 from creditledger import Minter, Wallet
 from creditledger.errors import (
@@ -234,3 +237,18 @@ def test_a_node_goes_on_with_what_it_last_saw_while_the_service_is_away(
     again.close()
     with pytest.raises(BusyError):
         Wallet(running.url, key=stage / "alice.key")
+
+
+def test_many_processes_make_one_copy(
+    stage: Stage, pool: RunningPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "new"))
+    command = [sys.executable, "-m", "creditledger", "balance", pool.url, "alice", "--json"]
+    running = [
+        subprocess.Popen(command, env=environment() | dict(os.environ), stdout=subprocess.PIPE)
+        for _ in range(4)
+    ]
+    told = [process.communicate(timeout=60)[0] for process in running]
+    assert [process.returncode for process in running] == [0] * 4
+    assert len(set(told)) == 1
+    assert len(list((tmp_path / "new" / "creditledger" / "copies").glob("*[0-9a-f]"))) == 1

@@ -12,7 +12,13 @@ from pathlib import Path
 from typing import Final
 
 from creditledger.credits.fold import TransparencyVerifier
-from creditledger.errors import BusyError, IntegrityError, MalformedRecordError, PolicyError
+from creditledger.errors import (
+    BusyError,
+    IntegrityError,
+    MalformedRecordError,
+    PolicyError,
+    StorageError,
+)
 from creditledger.ledger.clock import Clock, system_clock
 from creditledger.ledger.directory import LedgerDirectory, is_there, read_file, replace_file
 from creditledger.ledger.keyring import KeyRole, load_key
@@ -53,7 +59,12 @@ def copy_of(url: str, *, policy: Path | None = None) -> Path:
     name = f"{ledger_id.hex()[:32]}-{hashlib.sha256(url.encode()).hexdigest()[:16]}"
     path = state_folder() / "copies" / name
     if not is_there(path / COPY_OF):
-        LogCopy.create(path, url=url, policy=content)
+        try:
+            LogCopy.create(path, url=url, policy=content)
+        except StorageError:
+            # Another process was quicker, and a copy is there whole or not at all.
+            if not is_there(path / COPY_OF):
+                raise
     elif read_file(path / "policy", what="policy", most=POLICY_SIZE_MAX) != content:
         replace_file(path / "policy", content)
     return path
