@@ -4,14 +4,17 @@ Source: specs/redemption.md §5."""
 
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
 from creditledger.errors import BusyError, IntegrityError, StorageError
 
 _BUSY_SECONDS: Final = 30.0
+_MODE_ATTEMPTS: Final = 200
+_MODE_PAUSE_SECONDS: Final = 0.01
 
 
 class Notebook:
@@ -29,7 +32,7 @@ class Notebook:
             self._connection = sqlite3.connect(
                 path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
             )
-            self._connection.execute("PRAGMA journal_mode = WAL")
+            self._write_ahead()
             self._connection.execute("PRAGMA synchronous = FULL")
             with self.write() as write:
                 self._prepare(write, schema, version)
@@ -55,6 +58,15 @@ class Notebook:
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
                 raise
+
+    def _write_ahead(self) -> None:
+        """SQLite does not wait where several processes change a new file's mode at once: we do."""
+        for _ in range(_MODE_ATTEMPTS):
+            with suppress(sqlite3.OperationalError):
+                self._connection.execute("PRAGMA journal_mode = WAL")
+                return
+            time.sleep(_MODE_PAUSE_SECONDS)
+        self._connection.execute("PRAGMA journal_mode = WAL")
 
     def _prepare(self, write: sqlite3.Connection, schema: Sequence[str], version: int) -> None:
         found = write.execute("PRAGMA user_version").fetchone()[0]

@@ -19,6 +19,8 @@ from creditledger.service.http_exchange import Deadline, require_base_url
 
 RECORDS_MAX: Final = 256
 ANSWER_BYTES_MAX: Final = 1 << 20
+BRACKETS_MAX: Final = 512
+"""Of an answer that names 256 outcomes, with room for brackets in what their errors say."""
 TIMEOUT_SECONDS: Final = 30.0
 PATIENCE_SECONDS: Final = 60.0
 """How long a service that is busy, or away, is asked again."""
@@ -42,7 +44,7 @@ class RecordClient:
         *,
         token: str = "",
         timeout_s: float = TIMEOUT_SECONDS,
-        patience_s: float = PATIENCE_SECONDS,
+        patience_s: float | None = None,
         client: httpx2.Client | None = None,
         sleep: Callable[[float], None] = time.sleep,
         monotonic: Callable[[], float] = time.monotonic,
@@ -52,7 +54,7 @@ class RecordClient:
         self._url = require_base_url(url, what="pool")
         self._headers = {"authorization": f"Bearer {token}"} if token else {}
         self._timeout_s = timeout_s
-        self._patience_s = patience_s
+        self._patience_s = PATIENCE_SECONDS if patience_s is None else patience_s
         self._client = client or httpx2.Client(limits=httpx2.Limits(max_connections=1))
         self._sleep = sleep
         self._monotonic = monotonic
@@ -134,6 +136,9 @@ def _answer(status: int, content: bytes) -> Any:
     if status in _LATER:
         raise BusyError("the pool's service does not answer now", found=f"status {status}")
     try:
+        # Whatever is nested too deep has more brackets than that: how deep Python can go, nobody knows.
+        if content.count(b"[") + content.count(b"{") > BRACKETS_MAX:
+            raise ValueError("too many brackets")
         answer = json.loads(content)
     except (ValueError, RecursionError) as error:
         raise VerificationError("the service's answer is not JSON", found=f"status {status}") from error
