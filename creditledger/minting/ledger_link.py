@@ -8,17 +8,21 @@ from hashlib import sha256
 from pathlib import Path
 
 from creditledger.activations.calibration import CalibrationProfile
+from creditledger.credits.jobs import JobStatus
 from creditledger.credits.reading import (
     account_of_key,
+    job_body,
+    job_status,
     keys_of,
     parameters_in_force,
     parameters_with,
 )
-from creditledger.errors import UnknownIdError
+from creditledger.errors import HoldClosedError, UnknownIdError
 from creditledger.ledger.ledger import Ledger
 from creditledger.ledger.opening import Place, open_ledger
 from creditledger.ledger.writer import Acknowledgement
 from creditledger.records.entry import Submission
+from creditledger.records.job import Job
 from creditledger.records.parameters import Parameters
 
 
@@ -72,6 +76,22 @@ class LedgerLink:
             expected=f"a profile of {model.hex()[:16]} up to layer {layer_stop}",
             found="none" if digest is None else "its digest only",
         )
+
+    def require_held(self, job: bytes) -> Job:
+        """The logged job with this digest, if a hold covers it and work may start.
+
+        Raises UnknownIdError, HoldClosedError once it is closed, settled or expired."""
+        with self._reading() as ledger, ledger.read() as view:
+            body, progress = job_body(view, job), job_status(view, job)
+        if body is None or progress is None or progress.status == JobStatus.ORDERED:
+            raise UnknownIdError(
+                "no hold covers this job", expected="a logged job and its hold", found=job.hex()
+            )
+        if progress.status != JobStatus.HELD:
+            raise HoldClosedError(
+                "job takes no work now", expected="held", found=JobStatus(progress.status).name.lower()
+            )
+        return body
 
     def submit(self, submission: Submission) -> Acknowledgement:
         """Have it logged; a repeat answers with its first index. Raises what `Ledger.append` raises."""

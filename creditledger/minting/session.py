@@ -54,7 +54,7 @@ class Session:
         self._previous = ZERO_DIGEST if previous is None else previous.digest(ledger_id)
         self._windows = WindowBuilder(start=start, stop=maker.order.job.max_positions)
         self._delivered = row_format(maker.numerics.activations)
-        self._receipts: list[Receipt] = []
+        self._minted: list[MintedReceipt] = []
         self._unsent: list[_HandedOver] = []
         self._tokens: dict[int, int] = {}
         self._complete: list[Window] = []
@@ -72,10 +72,15 @@ class Session:
     @property
     def receipts(self) -> list[Receipt]:
         """All receipts so far, in order; waits for the rows that were handed over."""
+        return [one.receipt for one in self.minted]
+
+    @property
+    def minted(self) -> list[MintedReceipt]:
+        """`receipts`, each with the opening that the client is owed where tokens leave the span."""
         with self._failures.counted():
             self._send()
         self._worker.wait()
-        return list(self._receipts)
+        return list(self._minted)
 
     def record(self, *, inputs: Any, outputs: Any, positions: range) -> None:
         """Take the rows that entered and left the span at ``positions``; copied before this returns.
@@ -184,7 +189,7 @@ class Session:
         tokens = [self._tokens.pop(position, NOT_SAMPLED) for position in positions]
         minted = self._maker.make(window, previous=self._previous, tokens=tokens)
         self._previous = minted.receipt.digest(self._ledger_id)
-        self._receipts.append(minted.receipt)
+        self._minted.append(minted)
         self._keep(window, minted)
 
     @contextmanager

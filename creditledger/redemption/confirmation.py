@@ -2,8 +2,9 @@
 
 Source: specs/redemption.md §3."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any, TypeAlias
 
 from creditledger.activations.delivered import boundary_key, delivered_root, require_rows
@@ -27,14 +28,21 @@ class Confirmation:
 
 
 def confirm_receipts(
-    job: Job, chains: Chains, *, secret: bytes, ledger_id: bytes, outputs: Mapping[int, Any] | None
+    job: Job,
+    chains: Chains,
+    *,
+    secret: bytes,
+    ledger_id: bytes,
+    outputs: Mapping[int, Any] | None,
+    checked: Collection[bytes] | None = None,
 ) -> Confirmation:
     """Accept each chain up to its first receipt that is not what the client received.
 
     ``outputs``: for a boundary (the layer that begins there), the rows that crossed it from position 0 on:
     uint16, float16 or float32, ``(positions, hidden)``. Where rows are given, a receipt's root over that
     boundary must be theirs. Where a span's output was not seen, it must be what the next span's accepted
-    receipt names as its input. None accepts what is logged. Raises ActivationError.
+    receipt names as its input. None accepts what is logged.
+    ``checked``: digests of receipts; where given, no other is accepted. Raises ActivationError.
     Source: specs/redemption.md §3."""
     heads: list[ChainHead] = []
     refused: list[Receipt] = []
@@ -46,6 +54,9 @@ def confirm_receipts(
             if outputs is None
             else _accepted(span, chain, secret=secret, outputs=outputs, wanted=wanted)
         )
+        if checked is not None:
+            known = takewhile(lambda receipt: receipt.digest(ledger_id) in checked, chain[:accepted])
+            accepted = sum(1 for _ in known)
         wanted = {receipt.window_start: receipt.input_root for receipt in chain[:accepted]}
         refused.extend(chain[accepted:])
         if accepted:

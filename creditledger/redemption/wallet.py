@@ -3,7 +3,7 @@
 Source: specs/redemption.md §3 and §4."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -138,18 +138,31 @@ class Wallet:
         return order
 
     def confirm(
-        self, order: Order, outputs: Mapping[int, Any] | None = None, *, closes: bool = True
+        self,
+        order: Order,
+        outputs: Mapping[int, Any] | None = None,
+        *,
+        closes: bool = True,
+        checked: Collection[bytes] | None = None,
     ) -> Delivered:
         """Countersign the receipts whose outputs are what was received, and close the job.
 
         ``outputs``: rows per boundary, see `confirm_receipts`; None countersigns all that is logged.
-        Raises UnknownIdError for another ledger's job, BusyError while no receipt is logged, OpeningError if
-        not one receipt fits, ActivationError, and what the rules refuse."""
+        ``checked``: digests of the receipts whose tokens were held against what was received; no other is
+        countersigned then.
+        Raises UnknownIdError for another ledger's job, BusyError while no receipt, or not each of ``checked``,
+        is logged, OpeningError if not one receipt fits, ActivationError, and what the rules refuse."""
         job = order.job.digest(self.ledger_id)
         with self._access.writing() as ledger:
             chains = _logged_chains(ledger, order.job, job)
+            _require_logged(chains, checked or (), ledger.id)
             found = confirm_receipts(
-                order.job, chains, secret=order.secret, ledger_id=self.ledger_id, outputs=outputs
+                order.job,
+                chains,
+                secret=order.secret,
+                ledger_id=self.ledger_id,
+                outputs=outputs,
+                checked=checked,
             )
             if not found.heads:
                 raise OpeningError(
@@ -318,6 +331,13 @@ def _logged_chains(ledger: Ledger, body: Job, job: bytes) -> Chains:
     if not any(chains.values()):
         raise BusyError("no receipt of this job is logged yet", expected="at least one", found="none")
     return chains
+
+
+def _require_logged(chains: Chains, checked: Collection[bytes], ledger_id: bytes) -> None:
+    logged = {receipt.digest(ledger_id) for chain in chains.values() for receipt in chain}
+    waiting = [digest for digest in checked if digest not in logged]
+    if waiting:
+        raise BusyError("receipts of this job are not logged yet", found=f"{len(waiting)} of {len(checked)}")
 
 
 def _receipts_in(log: StoredLog, batches: Sequence[int], ledger_id: bytes) -> dict[bytes, Receipt]:
