@@ -12,20 +12,17 @@ here does not import it, and is tested by itself:
 import json
 from base64 import b64decode
 from binascii import Error as Base64Error
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any, Final, TypeVar
 
+from creditledger.adapters.asgi import App, Receive, Scope, Send, header, send_bytes
 from creditledger.adapters.voucher_desk import VoucherDesk
 from creditledger.errors import ActivationError
 
-HEADER: Final = b"creditledger-voucher"
+HEADER: Final = "creditledger-voucher"
 GATED_PATHS: Final = "/v1/"
 
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
 Key = TypeVar("Key")
 
 
@@ -45,9 +42,8 @@ class VoucherGate:
             await self._app(scope, receive, send)
             return
         problem = {"type": "about:blank", "title": "A voucher for this queue is needed", "status": 402}
-        headers = [(b"content-type", b"application/problem+json"), (b"retry-after", b"1")]
-        await send({"type": "http.response.start", "status": 402, "headers": headers})
-        await send({"type": "http.response.body", "body": json.dumps(problem).encode()})
+        headers = (b"content-type", b"application/problem+json"), (b"retry-after", b"1")
+        await send_bytes(send, 402, json.dumps(problem).encode(), *headers)
 
 
 def entering(args: tuple[Any, ...], named: Mapping[str, Any]) -> Any:
@@ -81,8 +77,8 @@ def packed_rows(query_start_loc: Sequence[int], keys: Sequence[Key | None]) -> d
 
 
 def _shown(scope: Scope) -> bytes | None:
-    shown = [value for name, value in scope.get("headers", ()) if name.lower() == HEADER]
+    shown = header(scope, HEADER)
     try:
-        return b64decode(shown[0], validate=True) if len(shown) == 1 else None
+        return None if shown is None else b64decode(shown, validate=True)
     except (Base64Error, ValueError):
         return None
