@@ -43,9 +43,7 @@ class AnswerReceipts:
 
     def encode(self) -> bytes:
         """The one encoding: a canonical array of at most 16 MiB."""
-        parts: list[canonical.Value] = [
-            [one.receipt.encode(), one.salt, one.opened] for one in self.receipts
-        ]
+        parts: list[canonical.Value] = [[one.receipt.encode(), one.salt, one.opened] for one in self.receipts]
         return canonical.encode([_TAG, _VERSION, self.job, parts], most=RECEIPTS_BYTES_MAX)
 
     @classmethod

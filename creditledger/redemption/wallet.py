@@ -150,8 +150,8 @@ class Wallet:
         ``outputs``: rows per boundary, see `confirm_receipts`; None countersigns all that is logged.
         ``checked``: digests of the receipts whose tokens were held against what was received; no other is
         countersigned then.
-        Raises UnknownIdError for another ledger's job, BusyError while no receipt, or not each of ``checked``,
-        is logged, OpeningError if not one receipt fits, ActivationError, and what the rules refuse."""
+        Raises UnknownIdError for another ledger's job, BusyError while no receipt, or not all ``checked``
+        are logged, OpeningError if not one receipt fits, ActivationError, and what the rules refuse."""
         job = order.job.digest(self.ledger_id)
         with self._access.writing() as ledger:
             chains = _logged_chains(ledger, order.job, job)
