@@ -27,6 +27,8 @@ class HostedWork:
         self.sampler = sampler
         self.refusal: CreditLedgerError | None = None
         """Why the model would not run it, for the client to be told."""
+        self.is_given_back = False
+        """Whether the order may be taken again, since the model never began."""
         self._session = session
         self._minter = minter
         self._ended = Event()
@@ -58,7 +60,7 @@ class HostedWork:
 
         Leaving it by an error makes no receipt of a window that is not whole, and is told to the client
         if it is a `CreditLedgerError`. Raises ConflictError for a second run."""
-        if self._was_run:
+        if self._was_run or self.is_given_back:
             raise ConflictError("an order is worked on once", found=self.order.job.id.hex())
         self._was_run = True
         try:

@@ -115,6 +115,15 @@ class ModelHost:
             promised = self._answers.get(name)
         self._after.submit(self._finish, promised or Future(), work)
 
+    def give_back(self, work: HostedWork) -> None:
+        """Let an order that the model never began on be taken again. Raises StorageError."""
+        with self._lock:
+            is_unused = not work.was_run and not work.is_given_back
+            work.is_given_back |= is_unused
+        if is_unused:
+            job = work.order.job
+            self._taken.forget(job.digest(self._link.ledger_id), expires_unix_ms=job.expires_unix_ms)
+
     def receipts(self, name: str) -> "Future[AnswerReceipts] | None":
         """What was promised under ``name``, done once it is logged or cannot be for now."""
         with self._lock:
@@ -136,8 +145,7 @@ class ModelHost:
             session = work.ended()
             minted = [] if session is None else session.minted
             self._flush()
-            if not work.was_run:
-                self._taken.forget(job, expires_unix_ms=work.order.job.expires_unix_ms)
+            self.give_back(work)
             promised.set_result(AnswerReceipts.of(job, minted))
         except Exception as error:
             promised.set_exception(error)

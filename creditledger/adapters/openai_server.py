@@ -75,7 +75,7 @@ class CreditMiddleware:
         name = self._host.promise()
         try:
             with working_on(work):
-                await self._app(scope, replaying(body, receive), _Announcing(send, work, name))
+                await self._app(scope, replaying(body, receive), _Announcing(send, self._host, work, name))
         finally:
             self._host.finish(name, work)
 
@@ -112,8 +112,9 @@ class CreditMiddleware:
 class _Announcing:
     """A ``send`` that adds where the receipts are, and says why where the model refused."""
 
-    def __init__(self, send: Send, work: HostedWork, name: str) -> None:
+    def __init__(self, send: Send, host: ModelHost, work: HostedWork, name: str) -> None:
         self._send = send
+        self._host = host
         self._work = work
         self._place = (RECEIPTS.encode(), f"{RECEIPTS_PATH}{name}".encode())
         self._is_over = False
@@ -122,6 +123,8 @@ class _Announcing:
         if self._is_over:
             return
         if message["type"] == "http.response.start":
+            if message["status"] >= 400:
+                await asyncio.to_thread(self._host.give_back, self._work)
             if message["status"] >= 400 and self._work.refusal is not None:
                 self._is_over = True
                 await send_problem(self._send, self._work.refusal)
