@@ -14,9 +14,10 @@ from typing import Any, Final
 
 from creditledger.activations.sampler import Sampler
 from creditledger.adapters.answer_receipts import AnswerReceipts
+from creditledger.adapters.environment import digest_in, named_in
 from creditledger.adapters.hosted_work import HostedWork
 from creditledger.adapters.orders_taken import OrdersTaken
-from creditledger.errors import ExpiredError, RefusedError, StorageError
+from creditledger.errors import ExpiredError, RefusedError
 from creditledger.ledger.clock import system_clock
 from creditledger.ledger.ledger import Ledger
 from creditledger.ledger.opening import Place
@@ -65,10 +66,8 @@ class ModelHost:
         """The host that ``CREDITLEDGER_LEDGER`` (a directory or URL), ``CREDITLEDGER_KEY`` (the node's key
         file), ``CREDITLEDGER_MODEL`` (64 hex digits) and ``CREDITLEDGER_STATE`` (a directory of its own, for
         outbox and orders) name. Raises StorageError naming what is missing, and what `Minter` does."""
-        ledger, key, model, state = (
-            _named(environment, name) for name in ("LEDGER", "KEY", "MODEL", "STATE")
-        )
-        folder, digest = Path(state), _digest(model)
+        ledger, key, state = (named_in(environment, name) for name in ("LEDGER", "KEY", "STATE"))
+        folder, digest = Path(state), digest_in(environment, "MODEL")
         minter = Minter(ledger, key=Path(key), model=digest, outbox=folder / "outbox")
         return cls(ledger, minter, model=digest, orders=folder / "orders")
 
@@ -157,20 +156,3 @@ class ModelHost:
                 return
             if attempt + 1 < FLUSH_ATTEMPTS:
                 self._pause(FLUSH_PAUSE_SECONDS)
-
-
-def _named(environment: Mapping[str, str], name: str) -> str:
-    found = environment.get(f"CREDITLEDGER_{name}", "")
-    if not found:
-        raise StorageError("the server's environment does not name its part", expected=f"CREDITLEDGER_{name}")
-    return found
-
-
-def _digest(text: str) -> bytes:
-    try:
-        digest = bytes.fromhex(text)
-    except ValueError:
-        digest = b""
-    if len(digest) != 32:
-        raise StorageError("CREDITLEDGER_MODEL names no model", expected="64 hex digits", found=text[:80])
-    return digest

@@ -3,7 +3,9 @@
 vLLM needs a GPU and is installed by none of our tests: nothing here was ever run inside it. What stands
 here does not import it, and is tested by itself:
 
-- `VoucherGate` is an ASGI middleware for ``vllm serve --middleware``;
+- `VoucherGate` is an ASGI middleware: ``vllm serve --middleware creditledger.adapters.vllm.VoucherGate``,
+  configured by the environment. It lets paid GPU time in; receipts for the model's work it makes none, since
+  vLLM runs its model in another process than its server;
 - `entering` and `leaving` read the stream of blocks that pass ``(hidden, residual)`` on, and `packed_rows`
   divides a packed batch by its ``query_start_loc``: what a ``worker_cls`` that overrides ``load_model``
   needs to call `attach_hooks` with. Such a class is not part of this package. It has to run eagerly
@@ -32,9 +34,10 @@ class VoucherGate:
     The voucher is the header ``Creditledger-Voucher``, in base64. A new one is being proved while it is
     answered 402 with ``Retry-After: 1``."""
 
-    def __init__(self, app: App, *, desk: VoucherDesk) -> None:
+    def __init__(self, app: App, *, desk: VoucherDesk | None = None) -> None:
+        """``desk``: None is that of the environment, see `VoucherDesk.from_environment`."""
         self._app = app
-        self._desk = desk
+        self._desk = VoucherDesk.from_environment() if desk is None else desk
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         is_gated = scope["type"] == "http" and str(scope.get("path", "")).startswith(GATED_PATHS)

@@ -2,14 +2,19 @@
 
 Source: specs/redemption.md §4."""
 
+import os
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from hashlib import sha256
+from pathlib import Path
 from threading import Lock
 from typing import Final
 
+from creditledger.adapters.environment import digest_in, named_in
 from creditledger.errors import CreditLedgerError
+from creditledger.ledger.clock import system_clock
+from creditledger.redemption.started_jobs import StartedJobs
 from creditledger.redemption.voucher import VerifiedVoucher, Voucher, require_names_queue, require_open
 from creditledger.transparency.bundle import BUNDLE_BYTES_MAX
 from creditledger.transparency.trust_policy import TrustPolicy
@@ -43,6 +48,21 @@ class VoucherDesk:
         self._known: OrderedDict[bytes, VerifiedVoucher | None] = OrderedDict()
         self._waiting: dict[bytes, Future[None]] = {}
         self._prover = ThreadPoolExecutor(max_workers=1, thread_name_prefix="creditledger-vouchers")
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "VoucherDesk":
+        """The desk that ``CREDITLEDGER_POLICY`` (the pool's policy file), ``CREDITLEDGER_QUEUE`` (this
+        server's account, 64 hex digits) and ``CREDITLEDGER_STARTED`` (the queue's set of started holds) name.
+
+        Raises StorageError naming what is missing, and what reading the two files raises."""
+        policy, started = (Path(named_in(environment, name)) for name in ("POLICY", "STARTED"))
+        queue, holds = digest_in(environment, "QUEUE"), StartedJobs(started)
+        return cls(
+            TrustPolicy.load(policy),
+            queue=queue,
+            is_spent=lambda hold: holds.get(hold) is not None,
+            clock=system_clock,
+        )
 
     def admitted(self, encoded: object) -> VerifiedVoucher | None:
         """The voucher if it buys time here now; None for anything else. Never waits, raises nothing."""

@@ -3,6 +3,7 @@
 import asyncio
 from base64 import b64encode
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,11 @@ import pytest
 
 from creditledger.adapters.vllm import VoucherGate, entering, leaving, packed_rows
 from creditledger.adapters.voucher_desk import VoucherDesk
-from creditledger.errors import ActivationError
+from creditledger.errors import ActivationError, StorageError
 from creditledger.minting.failures import FailureCount
 from creditledger.minting.torch_hook import attach_hooks
+from creditledger.redemption.process_identity import ProcessIdentity
+from creditledger.redemption.started_jobs import StartedJobs
 from unit.redemption.redeeming_pool import QUEUE, RedeemingPool
 
 
@@ -51,6 +54,30 @@ def test_the_gate_lets_a_good_voucher_pass(pool: RedeemingPool, desk: VoucherDes
         assert [status(desk, "/v1/completions", headers) for _ in range(2)] == [402, 402]
     assert status(desk, "/health", []) == 200
     assert status(desk, "/v1/x", [], kind="websocket") == 200
+
+
+def test_the_gate_is_configured_by_the_environment(
+    pool: RedeemingPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One flag of vLLM's names the class and nothing else. A hold that the queue has started buys no more."""
+    environment = {"POLICY": str(pool.path / "policy"), "QUEUE": QUEUE.public_key.hex()}
+    for name, value in environment.items():
+        monkeypatch.setenv(f"CREDITLEDGER_{name}", value)
+    with pytest.raises(StorageError):
+        VoucherGate(inner)
+    monkeypatch.setenv("CREDITLEDGER_STARTED", str(tmp_path / "started"))
+    desk = VoucherGate(inner)._desk
+    shown = pool.voucher()
+    assert desk.admitted(shown) is None
+    desk.settle()
+    voucher = desk.admitted(shown)
+    assert voucher is not None
+    started = StartedJobs(tmp_path / "started")
+    process = ProcessIdentity.own()
+    started.claim(voucher.digest, voucher.hold, slots=[0], limit_ms=1, queue_process=process)
+    assert desk.admitted(shown) is None
+    started.close()
+    desk.close()
 
 
 def test_a_packed_batch_is_divided_by_its_bounds() -> None:
