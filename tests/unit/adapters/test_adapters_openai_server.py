@@ -3,7 +3,7 @@
 import asyncio
 import json
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,12 @@ from creditledger.adapters.answer_receipts import AnswerReceipts, OpenedReceipt
 from creditledger.adapters.model_host import ModelHost
 from creditledger.adapters.openai_interface import sampler_of
 from creditledger.adapters.openai_server import CreditMiddleware
-from creditledger.errors import MalformedRecordError, OpeningError, StorageError, VerificationError
+from creditledger.errors import BusyError, MalformedRecordError, OpeningError, StorageError, VerificationError
 from creditledger.minting.work_order import WorkOrder
 from creditledger.records.job import PlanSpan
 from creditledger.redemption.order import Order
 from creditledger.redemption.wallet import Wallet
-from fakes.hosted_model import TinyServer
+from fakes.hosted_model import TinyReader, TinyServer
 from fakes.working_pool import WorkingModel, WorkingPool
 
 SEED = bytes(range(32))
@@ -218,9 +218,29 @@ def test_every_lie_about_an_answer_is_found(desk: Desk) -> None:
         {"answer": with_receipt(sketch=bytes(32))},
         {"answer": with_receipt(input_root=bytes(32))},
     ]
+
+    class Tokenizer(TinyReader):
+        """All that a client knows which has no embeddings."""
+
+        def rows(self, tokens: Sequence[int]) -> None:
+            return None
+
+    plain = Tokenizer(desk.pool.model)
+    assert verify_answer(**(true | {"reader": plain}))
+    lies.append({"reader": plain, "request": ASKED | {"prompt": "hell"}})
     for lie in lies:
         with pytest.raises((OpeningError, VerificationError)):
             verify_answer(**(true | lie))
+
+
+def test_nothing_is_countersigned_until_all_of_it_is_logged(desk: Desk) -> None:
+    """A chain closed at what was logged so far would leave the rest unpaid."""
+    order = desk.order()
+    answer = desk.receipts(desk.ask(order.work_order(0)))
+    known = answer.receipts[0].receipt.digest(desk.pool.ledger.id)
+    with pytest.raises(BusyError):
+        desk.wallet.confirm(order, checked={known, bytes(32)})
+    assert desk.wallet.confirm(order, checked={known}).delivery.heads[0].receipt == known
 
 
 def test_receipts_have_one_encoding(desk: Desk) -> None:

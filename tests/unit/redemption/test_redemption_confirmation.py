@@ -1,6 +1,6 @@
 """specs/redemption.md §3: the client countersigns what it received, up to the first difference."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -62,9 +62,14 @@ FIRST, SECOND = (chain(span) for span in JOB.plan)
 
 
 def confirm(
-    outputs: Mapping[int, Any] | None, *, first: list[Receipt] = FIRST, second: list[Receipt] = SECOND
+    outputs: Mapping[int, Any] | None,
+    *,
+    first: list[Receipt] = FIRST,
+    second: list[Receipt] = SECOND,
+    checked: Collection[bytes] | None = None,
 ) -> Confirmation:
-    return confirm_receipts(JOB, {0: first, 5: second}, secret=SECRET, ledger_id=LEDGER, outputs=outputs)
+    chains = {0: first, 5: second}
+    return confirm_receipts(JOB, chains, secret=SECRET, ledger_id=LEDGER, outputs=outputs, checked=checked)
 
 
 def accepted(found: Confirmation) -> dict[int, int]:
@@ -133,3 +138,14 @@ def test_a_span_without_receipts_has_no_head() -> None:
 def test_what_is_no_array_of_rows_is_refused(outputs: object) -> None:
     with pytest.raises(ActivationError):
         confirm({12: outputs})
+
+
+def test_only_receipts_that_were_checked_are_countersigned() -> None:
+    """A chain ends before the first that was not, whatever comes after it."""
+    digests = [receipt.digest(LEDGER) for receipt in FIRST]
+    assert accepted(confirm(None, checked=digests)) == {0: POSITIONS}
+    assert accepted(confirm(None, checked=digests[:1])) == {0: 256}
+    assert accepted(confirm(None, checked=digests[1:])) == {}
+    assert confirm(None, checked=[]).refused == (*SECOND, *FIRST)
+    wrong = {12: rows(12)[::-1].copy()}
+    assert accepted(confirm(wrong, checked=[receipt.digest(LEDGER) for receipt in SECOND])) == {}
