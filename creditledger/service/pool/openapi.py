@@ -23,7 +23,7 @@ def description() -> Schema:
     return {
         "openapi": "3.1.0",
         "info": {"title": "creditledger", "version": __version__, "license": {"name": "Apache-2.0"}},
-        "paths": _appends() | _reads() | _files() | _watches(),
+        "paths": _appends() | _reads() | _admissions() | _files() | _watches(),
         "components": {
             "schemas": _schemas(),
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
@@ -88,6 +88,21 @@ def _reads() -> Schema:
     }
 
 
+def _admissions() -> Schema:
+    standing = _content("application/json", _ref("Admission"))
+    wanted = {"required": True, "content": {"application/json": {"schema": _ref("AdmissionRequest")}}}
+    asked = _operation(
+        "Ask to be admitted", {"200": standing, "202": standing}, (400, 404, 409, 415, 422, 503)
+    )
+    return {
+        "/v1/admissions": {"post": asked | {"requestBody": wanted}},
+        "/v1/admissions/{id}": {
+            "parameters": [_id("the account", _HEX)],
+            "get": _read("What became of a request to join", _ref("Admission"), (404, 503)),
+        },
+    }
+
+
 def _files() -> Schema:
     text = {"200": _content("text/plain", _TEXT), "304": {"description": "As it was"}}
     content = {"200": _content("application/octet-stream", _BYTES)}
@@ -117,7 +132,17 @@ def _schemas() -> Schema:
     logged = {"index": _NUMBER, "leaf_hash": _HEX}
     problem = dict.fromkeys(("type", "title", "detail", "error", "expected", "found"), _TEXT)
     checkpoint = {"size": _NUMBER, "age_ms": _NUMBER}
+    signature = {"type": "string", "pattern": "^[0-9a-f]{128}$"}
+    wanted = {
+        "account": _HEX,
+        "name": _TEXT,
+        "role": {"enum": ["node", "client", "queue"]},
+        "proof": signature,
+    }
+    standing = {"account": _HEX, "state": {"enum": ["waiting", "admitted", "refused", "registered"]}}
     return {
+        "AdmissionRequest": _object(wanted),
+        "Admission": _object(standing) | {"properties": standing | {"admission": _TEXT}},
         "Problem": _object(problem | {"status": _NUMBER, "exit": _NUMBER}),
         "Logged": _object(logged | {"digest": _HEX}),
         "Outcomes": _object(
