@@ -55,6 +55,7 @@ def require_ed25519_public_key(raw: bytes) -> bytes:
     point of the curve has, and the points of order 1, 2, 4 and 8, for which anyone can sign.
     Source: specs/log.md §1."""
     _parsed_public_key(bytes(raw))
+    _require_point(bytes(raw))
     return raw
 
 
@@ -94,14 +95,16 @@ def _parsed_public_key(raw: bytes) -> Ed25519PublicKey:
         raise KeyFormatError(
             "Ed25519 public key has low order", expected="a point of large order", found=raw.hex()
         )
-    if not _has_point(y):
-        raise KeyFormatError(
-            "Ed25519 public key is not on the curve", expected="a curve point", found=raw.hex()
-        )
+    # Of a y that no point has, no signature verifies: only who keeps a key need ask (`_require_point`).
     return Ed25519PublicKey.from_public_bytes(raw)
 
 
-def _has_point(y: int) -> bool:
-    """Whether x^2 = (y^2 - 1) / (d y^2 + 1) has a root: Euler's criterion on u v."""
+@lru_cache(maxsize=4096)
+def _require_point(raw: bytes) -> None:
+    """x^2 = (y^2 - 1) / (d y^2 + 1) has a root: Euler's criterion on u v."""
+    y = int.from_bytes(raw, "little") & (_SIGN_BIT - 1)
     u, v = y * y - 1, _D * y * y + 1
-    return pow(u * v, (_P - 1) // 2, _P) == 1
+    if pow(u * v, (_P - 1) // 2, _P) != 1:
+        raise KeyFormatError(
+            "Ed25519 public key is not on the curve", expected="a curve point", found=raw.hex()
+        )
