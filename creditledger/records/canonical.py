@@ -24,6 +24,11 @@ def encode(value: Value, *, most: int = RECORD_BYTES_MAX) -> bytes:
     """The canonical bytes of ``value``. Raises MalformedRecordError for other types or sizes."""
     if _count_plain(value, depth=1) > ITEMS_MAX:
         raise _too_many()
+    return pack(value, most=most)
+
+
+def pack(value: Value, *, most: int = RECORD_BYTES_MAX) -> bytes:
+    """`encode` for a value that is known to be made of permitted ones, as the fields of a record are."""
     encoded = bytes(_packer.pack(value))
     if len(encoded) > most:
         raise _too_long(encoded, most)
@@ -39,8 +44,17 @@ class Room:
         self.items = items
 
 
-def decode(encoded: bytes, *, most: int = RECORD_BYTES_MAX, room: Room | None = None) -> Value:
+def decode(
+    encoded: bytes,
+    *,
+    most: int = RECORD_BYTES_MAX,
+    room: Room | None = None,
+    width: int | None = None,
+) -> Value:
     """The exact inverse of `encode`: arrays come back as lists. ``room`` is used up by what is read.
+
+    ``width``: no array has more items. Then nothing is counted beforehand, and what comes back may be of
+    other types: for callers that check those of all of it, as the fields of a record do.
 
     Raises MalformedRecordError for bytes that `encode` would not have written; time and memory are
     bounded by ``most`` and `ITEMS_MAX`."""
@@ -48,8 +62,11 @@ def decode(encoded: bytes, *, most: int = RECORD_BYTES_MAX, room: Room | None = 
         raise MalformedRecordError("record is not bytes", found=type(encoded).__name__)
     if len(encoded) > most:
         raise _too_long(encoded, most)
-    _scan(encoded, Room() if room is None else room)
-    value = _unpack(encoded)
+    if width is None:
+        _scan(encoded, Room() if room is None else room)
+        value = _unpack(encoded)
+    else:
+        value = _unpack_narrow(encoded, width)
     if _packer.pack(value) != encoded:
         raise MalformedRecordError("bytes are not in canonical form", expected="shortest encoding")
     return value
@@ -67,6 +84,17 @@ def _unpack(encoded: bytes) -> Value:
         value: Value = msgpack.unpackb(encoded)  # a header's length is at most the input's, as scanned
     except (ValueError, TypeError, msgpack.exceptions.UnpackException, RecursionError) as error:
         raise MalformedRecordError("bytes are not canonical msgpack", found=type(error).__name__) from None
+    return value
+
+
+def _unpack_narrow(encoded: bytes, width: int) -> Value:
+    # msgpack makes room for what a header promises: so little is never too much, however deep.
+    try:
+        value: Value = msgpack.unpackb(
+            encoded, max_array_len=width, max_map_len=0, max_str_len=0, max_ext_len=0
+        )
+    except (ValueError, TypeError, msgpack.exceptions.UnpackException, RecursionError) as error:
+        raise MalformedRecordError("bytes are not such a record", found=type(error).__name__) from None
     return value
 
 

@@ -5,7 +5,7 @@ Source: specs/records.md §3."""
 import dataclasses
 import operator
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Annotated, Any, Final, get_args, get_origin, get_type_hints
@@ -19,12 +19,17 @@ from creditledger.records.canonical import Value, shown
 class Column:
     """``check`` raises MalformedRecordError for a value the field may not hold.
 
-    ``pack`` and ``unpack`` turn a checked value into a plain one and back; None where it is plain already."""
+    ``test``: Python source, with ``{0}`` for the value, that is false wherever ``check`` raises; "" where
+    only ``check`` can tell.
+    ``pack`` and ``unpack`` turn a checked value into a plain one and back; None where it is plain already.
+    ``width``: the most items that an array in the field's encoding has, 0 without one; None: no limit."""
 
     name: str
     check: Callable[[Any], None]
+    test: str = ""
     pack: Callable[[Any], Value] | None = None
     unpack: Callable[[Any], Any] | None = None
+    width: int | None = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +40,14 @@ class Row:
     read: Callable[[Any], tuple[Any, ...]]
     """All fields of an instance, in order."""
     checks: tuple[Callable[[Any], None], ...]
-    packs: tuple[tuple[int, Callable[[Any], Value]], ...]
-    """Position and conversion of the fields that are not plain values already."""
-    unpacks: tuple[tuple[str, Callable[[Any], Any]], ...]
+    is_sound: Callable[[Any], bool]
+    """Whether every check lets its field pass, said at once; False: ask ``checks``."""
+    pack: Callable[[Any], list[Value]]
+    """All fields of an instance as plain values, in order."""
+    unpack: Callable[[Any], Any]
+    """The instance whose fields are these plain values, as many as there are names, in order."""
+    width: int | None
+    """The most items that an array in the encoding has; None if a field has no such limit."""
 
 
 def _row(cls: Any) -> Row:
@@ -48,8 +58,10 @@ def _row(cls: Any) -> Row:
         names=names,
         read=operator.attrgetter(*names) if len(names) > 1 else lambda record: (getattr(record, names[0]),),
         checks=tuple(column.check for column in columns),
-        packs=tuple((place, column.pack) for place, column in enumerate(columns) if column.pack),
-        unpacks=tuple((column.name, column.unpack) for column in columns if column.unpack),
+        is_sound=_compiled_test(columns),
+        pack=_compiled_pack(columns),
+        unpack=_compiled_unpack(cls, columns),
+        width=_most_items(len(names) + _TAGS, [column.width for column in columns]),
     )
 
 
@@ -57,19 +69,77 @@ row_of: Final[Callable[[Any], Row]] = cache(_row)
 """The row that a dataclass declares. Raises TypeError for a hint without an encoding."""
 
 
+# Records are checked and packed by the million: one expression over all fields takes a fifth of the time of
+# a call for each.
+def _compiled_test(columns: Sequence[Column]) -> Callable[[Any], bool]:
+    checks = {f"check_{column.name}": column.check for column in columns if not column.test}
+    tests = [
+        (column.test or f"check_{column.name}({{0}}) is None").format(f"record.{column.name}")
+        for column in columns
+    ]
+    return _compiled("record", " and ".join(tests), checks)
+
+
+def _compiled_pack(columns: Sequence[Column]) -> Callable[[Any], list[Value]]:
+    packs = {f"pack_{column.name}": column.pack for column in columns if column.pack}
+    items = [
+        f"pack_{column.name}(record.{column.name})" if column.pack else f"record.{column.name}"
+        for column in columns
+    ]
+    return _compiled("record", f"[{', '.join(items)}]", packs)
+
+
+def _compiled_unpack(cls: Any, columns: Sequence[Column]) -> Callable[[Any], Any]:
+    names = {f"unpack_{column.name}": column.unpack for column in columns if column.unpack}
+    items = [
+        f"{column.name}=unpack_{column.name}(values[{place}])"
+        if column.unpack
+        else f"{column.name}=values[{place}]"
+        for place, column in enumerate(columns)
+    ]
+    return _compiled("values", f"new_record({', '.join(items)})", {**names, "new_record": cls})
+
+
+def _compiled(argument: str, expression: str, names: dict[str, Any]) -> Callable[[Any], Any]:
+    # The source is made of the fields' names alone, which are identifiers.
+    return eval(f"lambda {argument}: {expression}", names)  # type: ignore[no-any-return]
+
+
+_TAGS: Final = 2
+"""What a record has before its fields: kind and version."""
+
+
+def _most_items(own: int, others: Iterable[int | None]) -> int | None:
+    most = own
+    for width in others:
+        if width is None:
+            return None
+        most = max(most, width)
+    return most
+
+
 def _column(name: str, hint: Any) -> Column:
     if get_origin(hint) is Annotated:
         limit = get_args(hint)[1]
         if isinstance(limit, Unsigned):
-            return Column(name, _unsigned_check(name, limit.most))
+            whole = "(type({0}) is int or isinstance({0}, int) and type({0}) is not bool)"
+            test = f"{whole} and 0 <= {{0}} <= {limit.most}"
+            return Column(name, _unsigned_check(name, limit.most), test)
         if isinstance(limit, Octets):
-            return Column(name, _octets_check(name, limit.least, limit.most))
+            test = f"type({{0}}) is bytes and {limit.least} <= len({{0}}) <= {limit.most}"
+            return Column(name, _octets_check(name, limit.least, limit.most), test)
         if isinstance(limit, Text):
-            return Column(name, _text_check(name, limit), str.encode, _text_reader(name))
+            return Column(name, _text_check(name, limit), pack=str.encode, unpack=_text_reader(name))
     if get_origin(hint) is tuple and get_args(hint)[1:] == (...,):
         return _array_column(name, _column(f"an item of {name}", get_args(hint)[0]))
     if isinstance(hint, type) and not isinstance(hint, types.GenericAlias) and dataclasses.is_dataclass(hint):
-        return Column(name, _nested_check(name, hint), operator.methodcaller("to_values"), hint.from_values)  # type: ignore[attr-defined]
+        return Column(
+            name,
+            _nested_check(name, hint),
+            pack=operator.methodcaller("to_values"),
+            unpack=hint.from_values,  # type: ignore[attr-defined]
+            width=row_of(hint).width,
+        )
     raise TypeError(f"{name}: {hint!r} has no encoding")
 
 
@@ -137,4 +207,4 @@ def _array_column(name: str, item: Column) -> Column:
             raise MalformedRecordError(f"{name} is not an array", found=type(value).__name__)
         return tuple(map(item.unpack, value)) if item.unpack else tuple(value)
 
-    return Column(name, check, pack, unpack)
+    return Column(name, check, pack=pack, unpack=unpack, width=None)

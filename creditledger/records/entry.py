@@ -114,7 +114,7 @@ class Entry:
 
     def encode(self) -> bytes:
         """The leaf's bytes."""
-        return canonical.encode(
+        return canonical.pack(
             [int(Kind.ENTRY), VERSION, self.time_unix_ms, self.record.to_values(), self.signature]
         )
 
