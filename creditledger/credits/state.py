@@ -9,6 +9,7 @@ from typing import Final, Protocol, TypeVar
 
 from creditledger.errors import IntegrityError
 from creditledger.records import canonical
+from creditledger.records.column import row_of
 from creditledger.records.record import Fields, Record
 from creditledger.transparency.sparse_merkle import EMPTY_MAP_ROOT, SparseMerkleMap
 
@@ -91,10 +92,11 @@ class MemoryState:
 class Overlay:
     """Writes kept in ``changes`` above a base that stays as it is. None stands for a deletion."""
 
-    __slots__ = ("_base", "changes")
+    __slots__ = ("_base", "_orders", "changes")
 
     def __init__(self, base: StateView) -> None:
         self._base = base
+        self._orders: dict[bytes, list[bytes]] = {}
         self.changes: dict[bytes, bytes | None] = {}
 
     def get(self, key: bytes, /) -> bytes | None:
@@ -103,13 +105,19 @@ class Overlay:
         return self._base.get(key)
 
     def put(self, key: bytes, value: bytes, /) -> None:
-        self.changes[key] = value
+        self._change(key, value)
 
     def delete(self, key: bytes, /) -> None:
-        self.changes[key] = None
+        self._change(key, None)
+
+    def _change(self, key: bytes, value: bytes | None) -> None:
+        order = self._orders.get(key[:2])
+        if order is not None and key not in self.changes:
+            insort(order, key)
+        self.changes[key] = value
 
     def scan(self, prefix: bytes, /) -> Iterator[tuple[bytes, bytes]]:
-        own = sorted(key for key in self.changes if key.startswith(prefix))
+        own = self._changed(prefix)
         at = 0
         for key, value in self._base.scan(prefix):
             while at < len(own) and own[at] < key:
@@ -119,6 +127,20 @@ class Overlay:
                 yield key, value
         for key in own[at:]:
             yield from self._own(key)
+
+    def _changed(self, prefix: bytes) -> list[bytes]:
+        """The changed keys that begin with ``prefix``, in order."""
+        name = prefix[:2]
+        if len(name) < 2:
+            return sorted(key for key in self.changes if key.startswith(prefix))
+        order = self._orders.get(name)
+        if order is None:
+            # Sorted on the first scan only, as in `MemoryState`: a group has many changes and few of a kind.
+            order = self._orders[name] = sorted(key for key in self.changes if key.startswith(name))
+        start = stop = bisect_left(order, prefix)
+        while stop < len(order) and order[stop].startswith(prefix):
+            stop += 1
+        return order[start:stop]
 
     def _own(self, key: bytes) -> Iterator[tuple[bytes, bytes]]:
         value = self.changes[key]
@@ -133,6 +155,7 @@ class Overlay:
             else:
                 self._base.put(key, value)
         self.changes = {}
+        self._orders = {}
 
 
 class MapNodes:
@@ -204,13 +227,13 @@ class State:
 
 def encode_row(row: Fields) -> bytes:
     """The canonical bytes of a bookkeeping row."""
-    return canonical.encode(row.to_values(), most=ROW_BYTES_MAX)
+    return canonical.pack(row.to_values(), most=ROW_BYTES_MAX)
 
 
 def decode_row(kind: type[F], encoded: bytes) -> F:
     """The exact inverse of `encode_row`. Raises IntegrityError: rows are written by nobody else."""
     try:
-        return kind.from_values(canonical.decode(encoded, most=ROW_BYTES_MAX))
+        return kind.from_values(canonical.decode(encoded, most=ROW_BYTES_MAX, width=row_of(kind).width))
     except Exception as error:
         raise IntegrityError(
             f"a {kind.__name__} row cannot be read", expected="a row", found=str(error)
