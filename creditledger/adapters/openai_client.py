@@ -2,7 +2,6 @@
 
 ``openai.OpenAI(http_client=httpx2.Client(transport=CreditTransport(...)))``. Source: specs/service.md §8."""
 
-import json
 import os
 from base64 import b64encode
 from collections import deque
@@ -18,8 +17,15 @@ from creditledger.adapters.answer_check import ModelReader, verify_answer
 from creditledger.adapters.answer_receipts import RECEIPTS_BYTES_MAX, AnswerReceipts
 from creditledger.adapters.answer_text import ANSWER_BYTES_MAX, text_of
 from creditledger.adapters.openai_interface import ORDER, PATHS, RECEIPTS, RECEIPTS_PATH, SEED, sampler_of
-from creditledger.errors import BusyError, CreditLedgerError, RefusedError, VerificationError
+from creditledger.errors import (
+    BusyError,
+    CreditLedgerError,
+    MalformedRecordError,
+    RefusedError,
+    VerificationError,
+)
 from creditledger.ledger.clock import Clock, system_clock
+from creditledger.ledger.json_text import read_json
 from creditledger.records.job import PlanSpan
 from creditledger.redemption.order import Order
 from creditledger.redemption.wallet import Delivered, Wallet
@@ -249,8 +255,8 @@ def _credentials(request: httpx2.Request) -> dict[str, str]:
 
 def _json_object(body: bytes) -> Mapping[str, Any]:
     try:
-        asked = json.loads(body)
-    except (ValueError, RecursionError):
+        asked = read_json(body)
+    except MalformedRecordError:
         asked = None
     if not isinstance(asked, dict):
         raise RefusedError("only a JSON object can be ordered", found=ascii(body[:40]))

@@ -4,7 +4,6 @@ An ASGI middleware without any framework: ``app.add_middleware(CreditMiddleware)
 environment, or wrapped around an application by hand. Source: specs/service.md §8."""
 
 import asyncio
-import json
 from base64 import b64decode
 from binascii import Error as Base64Error
 from typing import Final
@@ -25,6 +24,7 @@ from creditledger.adapters.hosted_work import HostedWork, working_on
 from creditledger.adapters.model_host import ModelHost
 from creditledger.adapters.openai_interface import ORDER, PATHS, RECEIPTS, RECEIPTS_PATH, SEED, sampler_of
 from creditledger.errors import BusyError, CreditLedgerError, MalformedRecordError, UnknownIdError
+from creditledger.ledger.json_text import read_json
 
 RECEIPTS_SECONDS_MAX: Final = 30.0
 _READING: Final = ("GET", "HEAD", "OPTIONS")
@@ -85,11 +85,9 @@ class CreditMiddleware:
             raise UnknownIdError("an order is needed", expected=f"{ORDER} and {SEED}")
         try:
             order, chance = b64decode(shown, validate=True), bytes.fromhex(seed.decode())
-            request = json.loads(body)
-        except (Base64Error, ValueError, RecursionError) as error:
-            raise MalformedRecordError(
-                "order, seed or body cannot be read", found=type(error).__name__
-            ) from error
+        except (Base64Error, ValueError) as error:
+            raise MalformedRecordError("order or seed cannot be read", found=type(error).__name__) from error
+        request = read_json(body)
         if not isinstance(request, dict):
             raise MalformedRecordError("body is not a JSON object", found=type(request).__name__)
         return self._host.take(order, sampler_of(request, chance))

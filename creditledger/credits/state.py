@@ -5,6 +5,7 @@ Source: specs/credits.md §2."""
 
 from bisect import bisect_left, insort
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Final, Protocol, TypeVar
 
 from creditledger.errors import IntegrityError
@@ -193,7 +194,7 @@ class State:
     def entry(self, kind: type[R], key: bytes) -> R | None:
         """The state record under a map key, or None."""
         encoded = self.view.get(MAP + key)
-        return None if encoded is None else kind.decode(encoded)
+        return None if encoded is None else _decoded(kind, encoded)  # type: ignore[arg-type]
 
     def put_entry(self, key: bytes, value: Record) -> None:
         """Set a state record, as `put_map`."""
@@ -202,7 +203,7 @@ class State:
     def row(self, kind: type[F], key: bytes) -> F | None:
         """The bookkeeping row under ``key``, or None. Raises IntegrityError if it cannot be read."""
         encoded = self.view.get(key)
-        return None if encoded is None else decode_row(kind, encoded)
+        return None if encoded is None else decode_row(kind, encoded)  # type: ignore[arg-type]
 
     def put_row(self, key: bytes, row: Fields) -> None:
         """Set a bookkeeping row."""
@@ -230,6 +231,13 @@ def encode_row(row: Fields) -> bytes:
     return canonical.pack(row.to_values(), most=ROW_BYTES_MAX)
 
 
+@lru_cache(maxsize=4096)
+def _decoded(kind: type[R], encoded: bytes) -> R:
+    # One entry reads the same account several times, and records never change.
+    return kind.decode(encoded)
+
+
+@lru_cache(maxsize=4096)
 def decode_row(kind: type[F], encoded: bytes) -> F:
     """The exact inverse of `encode_row`. Raises IntegrityError: rows are written by nobody else."""
     try:

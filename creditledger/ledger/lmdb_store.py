@@ -7,7 +7,6 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -185,34 +184,47 @@ class LmdbStore:
             self._guard(lambda: self._environment.set_mapsize(size))
             self._guard(lambda: self._environment.reader_check())
 
-    def _guard(self, action: Callable[[], _Result]) -> _Result:
-        """The result of ``action``; LMDB's errors poison the store and come out as StorageError,
-        pages that contradict themselves as IntegrityError."""
-        import lmdb
+    def _guard(self, action: Callable[..., _Result], *arguments: Any) -> _Result:
+        """The result of ``action`` of ``arguments``, called many times an entry.
 
-        if self._failure:
-            raise StorageError(
-                f"store failed before: {self._failure}", expected="a store opened anew"
-            ) from self._cause
-        if self._environment is None:
-            raise StorageError("store is closed", expected="an open store")
-        if os.getpid() != self._pid:
-            raise StorageError(
-                "store was opened by another process",
-                expected=f"process {self._pid}",
-                found=f"process {os.getpid()}",
-            )
+        LMDB's errors poison the store and come out as StorageError, pages that contradict themselves as
+        IntegrityError."""
+        if self._failure or self._environment is None or os.getpid() != self._pid:
+            raise self._unusable()
         try:
-            return action()
+            return action(*arguments)
         except CreditLedgerError:
             raise
-        except lmdb.ReadersFullError as error:
-            raise BusyError("store has too many readers", expected=f"at most {READERS_MAX}") from error
-        except (lmdb.CorruptedError, lmdb.PageNotFoundError, lmdb.InvalidError) as error:
+        except Exception as error:
+            found = self._failed(error)
+            if found is error:
+                raise
+            raise found from error
+
+    def _unusable(self) -> StorageError:
+        if self._failure:
+            error = StorageError(f"store failed before: {self._failure}", expected="a store opened anew")
+            error.__cause__ = self._cause
+            return error
+        if self._environment is None:
+            return StorageError("store is closed", expected="an open store")
+        found = f"process {os.getpid()}"
+        return StorageError(
+            "store was opened by another process", expected=f"process {self._pid}", found=found
+        )
+
+    def _failed(self, error: Exception) -> Exception:
+        """What to raise for an error of an action; all but the store's own are handed back."""
+        import lmdb
+
+        if isinstance(error, lmdb.ReadersFullError):
+            return BusyError("store has too many readers", expected=f"at most {READERS_MAX}")
+        if isinstance(error, lmdb.CorruptedError | lmdb.PageNotFoundError | lmdb.InvalidError):
             self._poison(str(error), error)
-            raise _damaged(str(error), self._path) from error
-        except (lmdb.Error, OSError) as error:
-            raise self._poison(str(error), error) from error
+            return _damaged(str(error), self._path)
+        if isinstance(error, lmdb.Error | OSError):
+            return self._poison(str(error), error)
+        return error
 
     def _poison(self, failure: str, cause: BaseException | None = None) -> StorageError:
         self._failure, self._cause = failure[:200], cause
@@ -224,20 +236,20 @@ class _Stored(ReadOnly):
 
     __slots__ = ("_guard", "_transaction")
 
-    def __init__(self, transaction: Any, guard: Callable[[Callable[[], Any]], Any]) -> None:
+    def __init__(self, transaction: Any, guard: Callable[..., Any]) -> None:
         self._transaction = transaction
         self._guard = guard
 
     def get(self, key: bytes) -> bytes | None:
-        found = self._guard(lambda: self._transaction.get(require_key(key)))
+        found = self._guard(self._transaction.get, require_key(key))
         if found is None:
-            self._guard(lambda: self._require_absent(key))
+            self._guard(self._require_absent, key)
             return None
         return _checked(key, found)
 
     def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
         start = prefix
-        while rows := self._guard(partial(self._rows, start, prefix)):
+        while rows := self._guard(self._rows, start, prefix):
             for key, value in rows:
                 yield key, _checked(key, value)
             if len(rows) < SCAN_ROWS:

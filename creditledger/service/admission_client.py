@@ -1,6 +1,5 @@
 """Asks a pool's service to be let in. Source: specs/service.md §4."""
 
-import json
 from typing import Any, Final
 
 import httpx2
@@ -14,6 +13,7 @@ from creditledger.errors import (
     SignatureError,
     VerificationError,
 )
+from creditledger.ledger.json_text import read_json
 from creditledger.records.registration import admission_bytes
 from creditledger.service.http_exchange import Deadline, require_base_url
 from creditledger.service.pool.admission_request import AdmissionRequest
@@ -104,8 +104,8 @@ def _bounded(response: httpx2.Response) -> bytes:
 
 def _object(content: bytes) -> dict[str, Any]:
     try:
-        fields = json.loads(content)
-    except (ValueError, RecursionError):
+        fields = read_json(content)
+    except MalformedRecordError:
         fields = None
     return fields if isinstance(fields, dict) else {}
 

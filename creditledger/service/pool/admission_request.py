@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from creditledger.errors import MalformedRecordError
+from creditledger.ledger.json_text import read_json
 from creditledger.quantities import NAME_PATTERN
 from creditledger.records.registration import Role
 from creditledger.transparency.keys import Ed25519Signer, require_ed25519_public_key, verify_ed25519
@@ -69,19 +70,9 @@ def message(ledger_id: bytes, account: bytes, *, name: str, role: Role) -> bytes
 def _object(content: bytes) -> dict[str, Any]:
     if len(content) > REQUEST_BYTES_MAX:
         raise MalformedRecordError("the request is too long", expected=f"at most {REQUEST_BYTES_MAX} bytes")
-    try:
-        fields = json.loads(content.decode("utf-8"), object_pairs_hook=_unique)
-    except (ValueError, RecursionError):
-        raise _malformed("body", "a JSON object, each name once") from None
+    fields = read_json(content)
     if not isinstance(fields, dict) or set(fields) != set(_FIELDS):
         raise _malformed("body", f"a JSON object with {', '.join(_FIELDS)} and no more")
-    return fields
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    fields = dict(pairs)
-    if len(fields) != len(pairs):
-        raise ValueError("a name stands twice")
     return fields
 
 
