@@ -14,6 +14,8 @@ from creditledger.errors import MalformedRecordError
 from creditledger.quantities import Octets, Text, Unsigned
 from creditledger.records.canonical import Value, shown
 
+VERSION: Final = 1
+
 
 @dataclass(frozen=True, slots=True)
 class Column:
@@ -37,15 +39,17 @@ class Row:
     """The columns of one class in the order they are declared."""
 
     names: tuple[str, ...]
+    tags: tuple[int, ...]
+    """What stands before the fields: a record's kind and version."""
     read: Callable[[Any], tuple[Any, ...]]
     """All fields of an instance, in order."""
     checks: tuple[Callable[[Any], None], ...]
     is_sound: Callable[[Any], bool]
     """Whether every check lets its field pass, said at once; False: ask ``checks``."""
     pack: Callable[[Any], list[Value]]
-    """All fields of an instance as plain values, in order."""
+    """The tags, then all fields of an instance as plain values, in order."""
     unpack: Callable[[Any], Any]
-    """The instance whose fields are these plain values, as many as there are names, in order."""
+    """The instance whose fields are these plain values, as many as there are tags and names, in order."""
     width: int | None
     """The most items that an array in the encoding has; None if a field has no such limit."""
 
@@ -54,14 +58,16 @@ def _row(cls: Any) -> Row:
     hints = get_type_hints(cls, include_extras=True)
     names = tuple(field.name for field in dataclasses.fields(cls))
     columns = [_column(name, hints[name]) for name in names]
+    tags = (int(cls.KIND), VERSION) if hasattr(cls, "KIND") else ()
     return Row(
         names=names,
+        tags=tags,
         read=operator.attrgetter(*names) if len(names) > 1 else lambda record: (getattr(record, names[0]),),
         checks=tuple(column.check for column in columns),
         is_sound=_compiled_test(columns),
-        pack=_compiled_pack(columns),
-        unpack=_compiled_unpack(cls, columns),
-        width=_most_items(len(names) + _TAGS, [column.width for column in columns]),
+        pack=_compiled_pack(tags, columns),
+        unpack=_compiled_unpack(cls, columns, first=len(tags)),
+        width=_most_items(len(tags) + len(names), [column.width for column in columns]),
     )
 
 
@@ -80,22 +86,22 @@ def _compiled_test(columns: Sequence[Column]) -> Callable[[Any], bool]:
     return _compiled("record", " and ".join(tests), checks)
 
 
-def _compiled_pack(columns: Sequence[Column]) -> Callable[[Any], list[Value]]:
+def _compiled_pack(tags: Sequence[int], columns: Sequence[Column]) -> Callable[[Any], list[Value]]:
     packs = {f"pack_{column.name}": column.pack for column in columns if column.pack}
     items = [
         f"pack_{column.name}(record.{column.name})" if column.pack else f"record.{column.name}"
         for column in columns
     ]
-    return _compiled("record", f"[{', '.join(items)}]", packs)
+    return _compiled("record", f"[{', '.join([*map(str, tags), *items])}]", packs)
 
 
-def _compiled_unpack(cls: Any, columns: Sequence[Column]) -> Callable[[Any], Any]:
+def _compiled_unpack(cls: Any, columns: Sequence[Column], *, first: int) -> Callable[[Any], Any]:
     names = {f"unpack_{column.name}": column.unpack for column in columns if column.unpack}
     items = [
         f"{column.name}=unpack_{column.name}(values[{place}])"
         if column.unpack
         else f"{column.name}=values[{place}]"
-        for place, column in enumerate(columns)
+        for place, column in enumerate(columns, start=first)
     ]
     return _compiled("values", f"new_record({', '.join(items)})", {**names, "new_record": cls})
 
@@ -103,10 +109,6 @@ def _compiled_unpack(cls: Any, columns: Sequence[Column]) -> Callable[[Any], Any
 def _compiled(argument: str, expression: str, names: dict[str, Any]) -> Callable[[Any], Any]:
     # The source is made of the fields' names alone, which are identifiers.
     return eval(f"lambda {argument}: {expression}", names)  # type: ignore[no-any-return]
-
-
-_TAGS: Final = 2
-"""What a record has before its fields: kind and version."""
 
 
 def _most_items(own: int, others: Iterable[int | None]) -> int | None:

@@ -5,15 +5,16 @@ Source: specs/records.md §3."""
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import ClassVar, Self
 
 from creditledger.errors import MalformedRecordError
 from creditledger.records import canonical
 from creditledger.records.canonical import Value
-from creditledger.records.column import row_of
+from creditledger.records.column import VERSION, row_of
 from creditledger.records.kinds import Kind
 
-VERSION = 1
+__all__ = ["VERSION", "Fields", "Record", "signing_prefix"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +39,7 @@ class Fields:
     def from_values(cls, values: Value) -> Self:
         """The inverse of `to_values`. Raises MalformedRecordError."""
         row = row_of(cls)
-        if not isinstance(values, list | tuple) or len(values) != len(row.names):
+        if not isinstance(values, list | tuple) or len(values) != len(row.tags) + len(row.names):
             raise MalformedRecordError(
                 f"{cls.__name__.lower()} has another number of fields", expected=str(len(row.names))
             )
@@ -51,10 +52,6 @@ class Record(Fields):
 
     KIND: ClassVar[Kind]
 
-    def to_values(self) -> list[Value]:
-        """``[kind, version, fields...]``."""
-        return [int(self.KIND), VERSION, *Fields.to_values(self)]
-
     @classmethod
     def from_values(cls, values: Value) -> Self:
         """The inverse of `to_values`. Raises MalformedRecordError."""
@@ -62,7 +59,7 @@ class Record(Fields):
             raise MalformedRecordError(
                 f"not a {cls.KIND.name.lower()} record", expected=f"kind {int(cls.KIND)} version 1"
             )
-        return super(Record, cls).from_values(values[2:])
+        return super(Record, cls).from_values(values)
 
     def encode(self) -> bytes:
         """The one encoding: at most 65,535 bytes."""
@@ -93,6 +90,7 @@ def _starts_with(values: Sequence[Value], kind: Kind) -> bool:
     )
 
 
+@lru_cache(maxsize=256)
 def signing_prefix(kind: Kind, ledger_id: bytes) -> bytes:
     """``"creditledger/v1/<kind>\\0" || ledger_id``. Source: specs/records.md §5.
 
