@@ -29,19 +29,19 @@ def node_hash(left: bytes, right: bytes) -> bytes:
 
 def root_from_leaf_hashes(hashes: Iterable[bytes]) -> bytes:
     """The root of the tree over ``hashes`` (32 bytes each, in order); `EMPTY_ROOT` for none."""
-    peaks: list[bytes] = []
-    for position, leaf in enumerate(hashes):
-        carried = leaf
-        # Each trailing one bit of the position is a perfect subtree that this leaf completes.
-        for _ in range((position ^ (position + 1)).bit_length() - 1):
-            carried = node_hash(peaks.pop(), carried)
-        peaks.append(carried)
-    if not peaks:
-        return EMPTY_ROOT
-    root = peaks.pop()
-    while peaks:
-        root = node_hash(peaks.pop(), root)
-    return root
+    level = list(hashes)
+    while len(level) > 1:
+        level = _level_above(level)
+    return level[0] if level else EMPTY_ROOT
+
+
+def _level_above(level: Sequence[bytes]) -> list[bytes]:
+    """A node for each two; the last of an odd number stands for itself, as RFC 6962's splits leave it."""
+    pairs = iter(level)
+    above = [sha256(b"\x01" + left + right).digest() for left, right in zip(pairs, pairs, strict=False)]
+    if len(level) & 1:
+        above.append(level[-1])
+    return above
 
 
 def tree_root(read: NodeReader, *, size: int) -> bytes:
@@ -114,6 +114,21 @@ def inclusion_proof(leaf_hashes: Sequence[bytes], index: int, size: int) -> list
     """`prove_inclusion` over leaf hashes held in memory; ``size`` may be below their number."""
     _require_held(leaf_hashes, size, InclusionProofError)
     return prove_inclusion(_reader_over(leaf_hashes), index=index, size=size)
+
+
+def inclusion_proofs(leaf_hashes: Sequence[bytes]) -> list[tuple[bytes, ...]]:
+    """`inclusion_proof` of every leaf of the whole tree over ``leaf_hashes``, for little more than its root."""
+    levels = [leaf_hashes]
+    while len(levels[-1]) > 1:
+        levels.append(_level_above(levels[-1]))
+    proofs: list[tuple[bytes, ...]] = [()] * len(levels[-1])
+    for level in reversed(levels[:-1]):
+        # Downward: a node's proof is its sibling, then its parent's proof.
+        proofs = [
+            (level[index ^ 1], *proofs[index >> 1]) if index ^ 1 < len(level) else proofs[index >> 1]
+            for index in range(len(level))
+        ]
+    return proofs
 
 
 def consistency_proof(leaf_hashes: Sequence[bytes], first: int, second: int) -> list[bytes]:

@@ -9,6 +9,7 @@ from creditledger.transparency.merkle import (
     append_nodes,
     consistency_proof,
     inclusion_proof,
+    inclusion_proofs,
     leaf_hash,
     node_hash,
     prove_consistency,
@@ -73,6 +74,14 @@ def test_every_inclusion_proof_of_small_trees_verifies() -> None:
             proof = prove_inclusion(read, index=index, size=size)
             assert proof == inclusion_proof(LEAVES, index, size)
             verify_inclusion(leaf=LEAVES[index], index=index, size=size, proof=proof, root=root)
+
+
+def test_all_proofs_at_once_are_those_of_each_leaf() -> None:
+    for size in range(SIZE + 1):
+        leaves = LEAVES[:size]
+        assert inclusion_proofs(leaves) == [
+            tuple(inclusion_proof(leaves, index, size)) for index in range(size)
+        ]
 
 
 def test_every_consistency_proof_of_small_trees_verifies() -> None:
