@@ -1,0 +1,73 @@
+"""``python -m tests.benchmarks [--json FILE] [--only WORDS]``.
+
+Every job beside its limit or a peer, measured in turns in one run. Exit code 1 where a goal is missed."""
+
+import argparse
+import json
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from rich.table import Table
+
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE.parent), str(HERE.parents[1])]
+
+from benchmarks.comparison import Row  # noqa: E402
+
+
+def measured(only: str) -> list[Row]:
+    """Run what is asked for. Raises SystemExit where a benchmark fails."""
+    with tempfile.TemporaryDirectory() as folder:
+        results = Path(folder) / "results.json"
+        asked = [
+            str(HERE),
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            f"--benchmark-json={results}",
+            "--benchmark-quiet",
+        ]
+        code = pytest.main([*asked, *(["-k", only] if only else [])])
+        if code != pytest.ExitCode.OK:
+            raise SystemExit(int(code))
+        found = json.loads(results.read_text())["benchmarks"]
+    return [row for each in found if (row := Row.read(each["extra_info"])) is not None]
+
+
+def show(rows: Sequence[Row]) -> None:
+    """One table."""
+    table = Table("job", "ours", "limit or peer", "its time", "ratio", "goal", "")
+    for row in rows:
+        mark = "[green]met[/]" if row.met else "[red]missed[/]"
+        ratio = f"{row.ratio:.2f} x"
+        table.add_row(row.job, _time(row.ours), row.against, _time(row.reference), ratio, row.goal, mark)
+    Console().print(table)
+
+
+def _time(seconds: float) -> str:
+    for unit, size in (("s", 1.0), ("ms", 1e-3)):
+        if seconds >= size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds * 1e6:.3g} us"
+
+
+def main() -> int:
+    """Measure, print, and say whether all goals are met."""
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
+    parser.add_argument("--json", type=Path, metavar="FILE")
+    parser.add_argument("--only", default="", metavar="WORDS", help="as pytest's -k")
+    chosen = parser.parse_args()
+    rows = measured(chosen.only)
+    show(rows)
+    if chosen.json:
+        chosen.json.write_text(json.dumps([asdict(row) for row in rows], indent=1))
+    return 0 if all(row.met for row in rows) else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,115 @@
+"""One job beside its limit or a peer, in turns, so that a machine's moods strike both alike."""
+
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+from pytest_benchmark.fixture import BenchmarkFixture
+
+ROUNDS: Final = 15
+Job = Callable[[], object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Goal:
+    """What a ratio should reach. ``is_cost``: the ratio is our time by theirs, and less is better; else it is
+    their time by ours, and more is."""
+
+    ratio: float
+    is_cost: bool = False
+
+    def of(self, ours: float, reference: float) -> float:
+        """The ratio of two times."""
+        return ours / reference if self.is_cost else reference / ours
+
+    def is_met(self, ratio: float) -> bool:
+        """Whether a ratio reaches the goal."""
+        return ratio <= self.ratio if self.is_cost else ratio >= self.ratio
+
+    def __str__(self) -> str:
+        return f"{'<=' if self.is_cost else '>='} {self.ratio:g} x"
+
+
+def at_least(ratio: float) -> Goal:
+    """So many times as fast as the reference."""
+    return Goal(ratio=ratio)
+
+
+def at_most(ratio: float) -> Goal:
+    """So many times the reference's time."""
+    return Goal(ratio=ratio, is_cost=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One line of the table. Times are seconds per item, medians."""
+
+    job: str
+    ours: float
+    against: str
+    reference: float
+    ratio: float
+    """The median of the rounds' ratios."""
+    goal: str
+    met: bool
+
+    @classmethod
+    def read(cls, extra_info: Mapping[str, Any]) -> "Row | None":
+        """The row that `Comparison` left with a benchmark, or None."""
+        return cls(**extra_info["row"]) if "row" in extra_info else None
+
+
+class Comparison:
+    """Times a job with pytest-benchmark, and the reference before each of its rounds."""
+
+    def __init__(self, benchmark: BenchmarkFixture) -> None:
+        self._benchmark = benchmark
+
+    def __call__(
+        self,
+        job: str,
+        ours: Job,
+        *,
+        against: str,
+        reference: Job,
+        goal: Goal,
+        items: int = 1,
+        reference_items: int = 0,
+        rounds: int = ROUNDS,
+    ) -> Row:
+        """``ours`` does ``items`` things a call, ``reference`` as many, or ``reference_items``. Both are run
+        once before it counts. The row stands in the benchmark's ``extra_info``; a missed goal is no error."""
+        took: list[float] = []
+
+        def measure_reference() -> None:
+            began = time.perf_counter()
+            reference()
+            took.append((time.perf_counter() - began) / (reference_items or items))
+
+        self._benchmark.pedantic(ours, setup=measure_reference, rounds=rounds, warmup_rounds=1)
+        theirs = took[-rounds:]
+        mine = [seconds / items for seconds in self._benchmark.stats.stats.data]
+        ratio = statistics.median(goal.of(one, other) for one, other in zip(mine, theirs, strict=True))
+        row = Row(
+            job=job,
+            ours=statistics.median(mine),
+            against=against,
+            reference=statistics.median(theirs),
+            ratio=ratio,
+            goal=str(goal),
+            met=goal.is_met(ratio),
+        )
+        self._benchmark.extra_info["row"] = asdict(row)
+        return row
+
+
+def times(count: int, job: Job) -> Job:
+    """``job``, ``count`` times a call."""
+
+    def repeated() -> None:
+        for _ in range(count):
+            job()
+
+    return repeated
