@@ -117,7 +117,7 @@ def inclusion_proof(leaf_hashes: Sequence[bytes], index: int, size: int) -> list
 
 
 def inclusion_proofs(leaf_hashes: Sequence[bytes]) -> list[tuple[bytes, ...]]:
-    """`inclusion_proof` of every leaf of the whole tree over ``leaf_hashes``, for little more than its root."""
+    """`inclusion_proof` of every leaf of the tree over ``leaf_hashes``, for little more than its root."""
     levels = [leaf_hashes]
     while len(levels[-1]) > 1:
         levels.append(_level_above(levels[-1]))
