@@ -5,12 +5,17 @@ Source: specs/credits.md §1."""
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Protocol
+from hashlib import sha256
+from threading import Lock
+from typing import Final, Protocol
 
 from creditledger.records.parameters import Parameters
 from creditledger.transparency.bls import BlsBackend, verify_bls
 from creditledger.transparency.certificate import Committee, CommitteeMember, verify_certificate
 from creditledger.transparency.keys import verify_ed25519
+
+REMEMBERED_MAX: Final = 16_384
+"""Signatures; they are forgotten all at once."""
 
 
 class SignatureVerifier(Protocol):
@@ -40,15 +45,26 @@ class FoldContext:
 
 
 class TransparencyVerifier:
-    """The real `SignatureVerifier`."""
+    """The real `SignatureVerifier`. What held is remembered, so that whoever looks before the fold does, on
+    another thread, saves the fold the work. Safe to use from several threads."""
 
-    __slots__ = ("_backend",)
+    __slots__ = ("_backend", "_held", "_lock")
 
     def __init__(self, *, backend: BlsBackend | None = None) -> None:
         self._backend = backend
+        self._held: dict[bytes, None] = {}
+        self._lock = Lock()
 
     def ed25519(self, public_key: bytes, message: bytes, signature: bytes) -> None:
+        # The lengths of key and signature are fixed wherever a signature holds.
+        name = sha256(public_key + signature + message).digest()
+        if name in self._held:
+            return
         verify_ed25519(public_key=public_key, message=message, signature=signature)
+        with self._lock:
+            if len(self._held) >= REMEMBERED_MAX:
+                self._held.clear()
+            self._held[name] = None
 
     def bls(self, public_key: bytes, message: bytes, signature: bytes) -> None:
         verify_bls(public_key=public_key, message=message, signature=signature, backend=self._backend)

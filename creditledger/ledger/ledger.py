@@ -91,7 +91,7 @@ class Ledger:
         self._store = store
         self._clock = clock
         self._lock = lock
-        self._verifier = verifier
+        self.verifier = verifier
         self._operator = OperatorSigners(operator)
         self._validators: tuple[Sequence[Member], dict[int, BlsSigner]] | None = None
         self.genesis = genesis
@@ -121,7 +121,7 @@ class Ledger:
             origin=self.origin,
             ledger_id=self.id,
             operator=self._operator,
-            verifier=self._verifier,
+            verifier=self.verifier,
             clock=self._clock,
             ask_witnesses=self._ask_witnesses if self._public.asks_witnesses else None,
         )
@@ -332,7 +332,7 @@ class Ledger:
         """Log the operator's commitment to the state as it is."""
         with self._require_writer().turn:
             with self.snapshot() as snapshot:
-                record = rounds.round_to_sign(snapshot, self.id, self._verifier)
+                record = rounds.round_to_sign(snapshot, self.id, self.verifier)
             return self.append(self.sign(record))
 
     def certify(self) -> Acknowledgement | None:

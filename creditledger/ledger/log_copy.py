@@ -52,7 +52,7 @@ class LogCopy:
         self._policy = policy
         self._memory = memory
         self._clock = clock
-        self._verifier = verifier
+        self.verifier = verifier
 
     @staticmethod
     def create(path: Path, *, url: str, policy: bytes) -> None:
@@ -112,7 +112,7 @@ class LogCopy:
             self._policy,
             state=state_of(view),
             memory=self._memory,
-            verifier=self._verifier,
+            verifier=self.verifier,
             folded=_folded(view, log),
             keep=keep,
         )

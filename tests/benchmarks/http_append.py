@@ -18,13 +18,13 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from creditledger.ledger.clock import system_clock
 from creditledger.ledger.ledger import Acknowledgement, Ledger
 from creditledger.records.entry import Submission
-from creditledger.records.registration import Registration, Role
-from creditledger.transparency.keys import Ed25519Signer
-from ledger_pools import Work, found, signed
+from creditledger.records.transfer import Transfer
+from ledger_pools import Work, found, grant, registration, signed, signer
 from pool_processes import serving
 
 GOAL: Final = 0.5
 HOUR_MS: Final = 3_600_000
+ACCOUNTS: Final = 64
 Groups = Sequence[Sequence[bytes]]
 Making = Callable[..., "Case"]
 
@@ -38,15 +38,20 @@ class Case:
     things: int
 
 
-def registrations(ledger: Ledger, *, groups: int, size: int) -> Case:
-    """Groups of records, each with a key of its own."""
+def transfers(ledger: Ledger, *, groups: int, size: int) -> Case:
+    """Groups of records, each with a signature of its own, by accounts that keep within their shares."""
+    names = [f"payer-{number}" for number in range(ACCOUNTS)]
+    ledger.submit([registration(ledger.id, name) for name in names])
+    ledger.submit([grant(ledger.id, name, 10**9, number) for number, name in enumerate(names)])
+    ledger.complete_round()
+    keys = [signer(name) for name in names]
     made = []
     for number in range(groups * size):
-        key = Ed25519Signer((number + 1).to_bytes(32, "big"))
-        record = Registration(
-            account=key.public_key, role=Role.NODE, name=f"n{number}", next_key=bytes(32), admission=b""
+        payer, payee = keys[number % ACCOUNTS], keys[(number + 1) % ACCOUNTS]
+        record = Transfer(
+            id=number.to_bytes(16, "big"), payer=payer.public_key, payee=payee.public_key, amount_micro=1
         )
-        made.append(signed(ledger.id, record, key).encode())
+        made.append(signed(ledger.id, record, payer).encode())
     return Case(name="records", groups=_cut(made, size), things=len(made))
 
 
@@ -87,7 +92,7 @@ def http_seconds(path: Path, groups: Groups, *, clients: int) -> float:
 def compare(place: Path, *, groups: int, size: int, batch: int) -> bool:
     """Print a line per case; whether the goal is met in each."""
     met = True
-    for made, clients in ((registrations, 2), (_receipts_of(batch), 1)):
+    for made, clients in ((transfers, 2), (_receipts_of(batch), 1)):
         paths = [place / f"{made.__name__}-{side}" for side in ("local", "http")]
         cases = []
         for path in paths:

@@ -19,7 +19,6 @@ from creditledger.records.registration import Registration, Rotation
 from creditledger.records.transfer import Capture, DelegatedHold, Hold, Refund, Release, Transfer
 from creditledger.service.pool.admission_desk import AdmissionDesk
 from creditledger.service.pool.rate_limits import Asker, RateLimits, Share
-from creditledger.transparency.keys import verify_ed25519
 
 _STRANGERS: Final = Asker(Share.STRANGERS)
 
@@ -42,7 +41,7 @@ class SubmissionGate:
         ledger's rules refuse is for them to say. Raises RateLimitError where a share is used up: then nothing
         was taken, and nothing of the group goes further; StorageError."""
         with self._ledger.read() as state:
-            askers = [_asker(state, submission, self._ledger.id, token) for submission in submissions]
+            askers = [_asker(state, submission, self._ledger, token) for submission in submissions]
         self._limits.take_all(Counter(asker for asker in askers if asker is not None))
         return [self._refusal(submission.record) for submission in submissions]
 
@@ -55,18 +54,17 @@ class SubmissionGate:
         return None
 
 
-def _asker(state: StateView, submission: Submission, ledger_id: bytes, token: str | None) -> Asker | None:
+def _asker(state: StateView, submission: Submission, ledger: Ledger, token: str | None) -> Asker | None:
     """Whose share a submission takes; None for the operator, whose pool it is."""
     account = claimed_account(submission.record)
-    operator = reading.operator_keys(state)[-1][1]
     if account is None:
-        key, asker = operator, None
+        key, asker = reading.operator_keys(state)[-1][1], None
     elif _is_known(state, submission.record, account):
         keys = reading.keys_of(state, account)
         key, asker = keys[-1][1] if keys else account, Asker(Share.ACCOUNT, account)
     else:
         return _stranger(token)
-    return asker if _is_signed(submission, key, ledger_id) else _stranger(token)
+    return asker if _is_signed(submission, key, ledger) else _stranger(token)
 
 
 def _stranger(token: str | None) -> Asker:
@@ -101,11 +99,11 @@ def _is_known(state: StateView, record: Record, account: bytes) -> bool:
     return False
 
 
-def _is_signed(submission: Submission, key: bytes, ledger_id: bytes) -> bool:
+def _is_signed(submission: Submission, key: bytes, ledger: Ledger) -> bool:
     # A committee's signature is none of this kind: to check it costs far more, and is left to the fold.
-    message = submission.record.signing_bytes(ledger_id)
+    message = submission.record.signing_bytes(ledger.id)
     try:
-        verify_ed25519(public_key=key, message=message, signature=submission.signature)
+        ledger.verifier.ed25519(key, message, submission.signature)
     except SignatureError:
         return False
     return True

@@ -201,7 +201,7 @@ def test_a_round_of_another_state_is_refused(ledger: Ledger) -> None:
     from creditledger.ledger.rounds import round_to_sign
 
     with ledger.snapshot() as snapshot:
-        true = round_to_sign(snapshot, ledger.id, ledger._verifier)
+        true = round_to_sign(snapshot, ledger.id, ledger.verifier)
     for wrong in (replace(true, map_root=bytes(32)), replace(true, log_size=5), replace(true, number=3)):
         with pytest.raises(RefusedError):
             ledger.append(ledger.sign(wrong))
