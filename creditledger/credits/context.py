@@ -56,8 +56,8 @@ class TransparencyVerifier:
         self._lock = Lock()
 
     def ed25519(self, public_key: bytes, message: bytes, signature: bytes) -> None:
-        # The lengths of key and signature are fixed wherever a signature holds.
-        name = sha256(public_key + signature + message).digest()
+        lengths = bytes((len(public_key) & 0xFF, len(signature) & 0xFF))
+        name = sha256(lengths + public_key + signature + message).digest()
         if name in self._held:
             return
         verify_ed25519(public_key=public_key, message=message, signature=signature)
