@@ -44,6 +44,7 @@ def show(rows: Sequence[Row]) -> None:
     table = Table("job", "ours", "limit or peer", "its time", "ratio", "goal", "")
     for row in rows:
         mark = "[green]met[/]" if row.met else "[red]missed[/]"
+        mark = mark if row.goal else ""
         ratio = f"{row.ratio:.2f} x"
         table.add_row(row.job, _time(row.ours), row.against, _time(row.reference), ratio, row.goal, mark)
     Console().print(table)

@@ -74,13 +74,14 @@ class Comparison:
         *,
         against: str,
         reference: Job,
-        goal: Goal,
+        goal: Goal | None,
         items: int = 1,
         reference_items: int = 0,
         rounds: int = ROUNDS,
     ) -> Row:
         """``ours`` does ``items`` things a call, ``reference`` as many, or ``reference_items``. Both are run
-        once before it counts. The row stands in the benchmark's ``extra_info``; a missed goal is no error."""
+        once before it counts. The row stands in the benchmark's ``extra_info``; a missed goal is no error,
+        and None is none."""
         took: list[float] = []
 
         def measure_reference() -> None:
@@ -91,15 +92,16 @@ class Comparison:
         self._benchmark.pedantic(ours, setup=measure_reference, rounds=rounds, warmup_rounds=1)
         theirs = took[-rounds:]
         mine = [seconds / items for seconds in self._benchmark.stats.stats.data]
-        ratio = statistics.median(goal.of(one, other) for one, other in zip(mine, theirs, strict=True))
+        aim = goal or Goal(ratio=0)
+        ratio = statistics.median(aim.of(one, other) for one, other in zip(mine, theirs, strict=True))
         row = Row(
             job=job,
             ours=statistics.median(mine),
             against=against,
             reference=statistics.median(theirs),
             ratio=ratio,
-            goal=str(goal),
-            met=goal.is_met(ratio),
+            goal=str(goal or ""),
+            met=aim.is_met(ratio),
         )
         self._benchmark.extra_info["row"] = asdict(row)
         return row

@@ -15,16 +15,15 @@ from typing import Final
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from benchmarks.sample_payments import Payments
 from creditledger.ledger.clock import system_clock
 from creditledger.ledger.ledger import Acknowledgement, Ledger
 from creditledger.records.entry import Submission
-from creditledger.records.transfer import Transfer
-from ledger_pools import Work, found, grant, registration, signed, signer
+from ledger_pools import Work, found
 from pool_processes import serving
 
 GOAL: Final = 0.5
 HOUR_MS: Final = 3_600_000
-ACCOUNTS: Final = 64
 Groups = Sequence[Sequence[bytes]]
 Making = Callable[..., "Case"]
 
@@ -40,18 +39,8 @@ class Case:
 
 def transfers(ledger: Ledger, *, groups: int, size: int) -> Case:
     """Groups of records, each with a signature of its own, by accounts that keep within their shares."""
-    names = [f"payer-{number}" for number in range(ACCOUNTS)]
-    ledger.submit([registration(ledger.id, name) for name in names])
-    ledger.submit([grant(ledger.id, name, 10**9, number) for number, name in enumerate(names)])
-    ledger.complete_round()
-    keys = [signer(name) for name in names]
-    made = []
-    for number in range(groups * size):
-        payer, payee = keys[number % ACCOUNTS], keys[(number + 1) % ACCOUNTS]
-        record = Transfer(
-            id=number.to_bytes(16, "big"), payer=payer.public_key, payee=payee.public_key, amount_micro=1
-        )
-        made.append(signed(ledger.id, record, payer).encode())
+    payments = Payments(ledger)
+    made = [payments.next().encode() for _ in range(groups * size)]
     return Case(name="records", groups=_cut(made, size), things=len(made))
 
 
