@@ -63,7 +63,7 @@ def _serve(ledger: "Ledger", listening: socket.socket, interval: int, announce: 
     """Answer until stopped. Raises what the ledger failed with: then nothing more can be promised."""
     from creditledger.ledger.clock import system_clock
     from creditledger.service.http_server import HttpServer
-    from creditledger.service.page.page_routes import page_routes
+    from creditledger.service.page.page_routes import error_pages, page_routes
     from creditledger.service.pool.event_log import EventLog
     from creditledger.service.pool.gatehouse import Gatehouse
     from creditledger.service.pool.pool_server import PoolServer, pool_app
@@ -81,7 +81,7 @@ def _serve(ledger: "Ledger", listening: socket.socket, interval: int, announce: 
         app = pool_app(
             pool,
             more=[*gatehouse.routes, *page_routes(ledger, clock=system_clock)],
-            middleware=[gatehouse.middleware],
+            middleware=[error_pages(ledger), gatehouse.middleware],
             submission_filter=gatehouse.submissions,
         )
         http = HttpServer(

@@ -9,7 +9,8 @@ import click
 from creditledger.cli.opening import account_id, reading
 from creditledger.cli.options import OUTPUT_FILE, json_option, ledger_argument
 from creditledger.cli.output import emit, emit_rows
-from creditledger.cli.text_output import csv_text, jsonl_text, write_text
+from creditledger.cli.text_output import write_text
+from creditledger.redemption.row_text import csv_text, jsonl_text
 
 if TYPE_CHECKING:
     from creditledger.ledger.ledger import Ledger
@@ -20,11 +21,6 @@ FORMATS: Final = ("csv", "jsonl", "beancount")
 
 _SHOWN: Final = ("index", "day", "why", "change", "available", "held", "unvested")
 """What a person is shown of each line: the rest does not fit beside it."""
-_LINE: Final = (
-    "index", "time_unix_ms", "time", "kind", "reason", "about", "counterpart", "counterpart_name",
-    "available_change", "held_change", "unvested_change", "available_after", "held_after", "unvested_after",
-    "digest",
-)  # fmt: skip
 _POSTING: Final = (
     "index", "time_unix_ms", "time", "kind", "reason", "account", "name", "part", "amount_micro", "digest",
 )  # fmt: skip
@@ -52,6 +48,7 @@ def statement(
     """List every entry that moved the credits of ACCOUNT: why, and the balance after it."""
     from creditledger.credits import reading as credits
     from creditledger.redemption.statement import statement as replay
+    from creditledger.redemption.statement_row import COLUMNS, statement_row
 
     _require_fit(text_format, output, as_json=as_json)
     begin, end = _period(from_text, to_text)
@@ -62,10 +59,10 @@ def statement(
         lines = replay(opened, found)
     earlier = [line for line in lines if line.time_unix_ms < begin]
     within = [line for line in lines if begin <= line.time_unix_ms < end]
-    rows = [_row(line) for line in within]
+    rows = [statement_row(line) for line in within]
     if text_format != "table":
         texts = {
-            "csv": lambda: csv_text(rows, _LINE),
+            "csv": lambda: csv_text(rows, COLUMNS),
             "jsonl": lambda: jsonl_text(rows),
             "beancount": lambda: _beancount(earlier[-1:], within),
         }
@@ -133,28 +130,6 @@ def _period(from_text: str | None, to_text: str | None) -> tuple[int, int]:
     if end <= begin:
         raise click.UsageError(f"--to {to_text} is before --from {from_text}")
     return begin, end
-
-
-def _row(line: "StatementLine") -> dict[str, Any]:
-    from creditledger.redemption.utc_time import moment_text
-
-    return {
-        "index": line.index,
-        "time_unix_ms": line.time_unix_ms,
-        "time": moment_text(line.time_unix_ms),
-        "kind": line.kind.name.lower(),
-        "reason": line.reason.text,
-        "about": line.reason.about,
-        "counterpart": line.reason.counterpart,
-        "counterpart_name": line.counterpart_name,
-        "available_change": line.available_change,
-        "held_change": line.held_change,
-        "unvested_change": line.unvested_change,
-        "available_after": line.available_after,
-        "held_after": line.balance.held_micro,
-        "unvested_after": line.balance.unvested_micro,
-        "digest": line.digest,
-    }
 
 
 def _shown(row: dict[str, Any]) -> dict[str, Any]:

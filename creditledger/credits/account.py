@@ -191,6 +191,17 @@ def _carry(state: State, before: AccountState, after: AccountState) -> None:
     )
 
 
+def accounts_named_like(view: StateView, beginning: str) -> Iterator[bytes]:
+    """The ids of the accounts whose names begin so, by name. ``beginning``: ASCII."""
+    return (account for _, account in view.scan(_NAME + beginning.encode("ascii")))
+
+
+def accounts_beginning(view: StateView, beginning: bytes) -> Iterator[bytes]:
+    """The ids that begin so, ascending."""
+    prefix = MAP + account_key(b"")
+    return (key[len(prefix) :] for key, _ in view.scan(prefix + beginning))
+
+
 def all_accounts(view: StateView) -> Iterator[AccountState]:
     """Every account, ascending by id."""
     for _, encoded in view.scan(MAP + account_key(b"")):

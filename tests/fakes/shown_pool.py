@@ -45,10 +45,11 @@ class ShownPool:
         *,
         origin: str = "pool.example/shown",
         committed: bool = False,
+        start_unix_ms: int = START_MS,
         **changes: object,
     ) -> None:
         """``committed``: each account may rotate to the key called "next " and its name."""
-        self.clock = StillClock()
+        self.clock = StillClock(start_unix_ms)
         self.batches: dict[bytes, bytes] = {}
         """Digest of the last batch of each job."""
         self.client, self.queue = ed25519("client"), ed25519("queue")

@@ -10,13 +10,22 @@ from urllib.parse import urlencode
 from starlette.requests import Request
 from starlette.responses import Response
 
+from creditledger.credits.state import StateView
 from creditledger.ledger.clock import Clock
 from creditledger.ledger.ledger import Ledger
 from creditledger.service.page.moments import Moment, Moments
 from creditledger.service.page.page_headers import page_headers
+from creditledger.service.page.recent_log import RecentLog
 from creditledger.service.page.shelf import Shelf
+from creditledger.service.page.statements import Statements
 from creditledger.service.page.static_files import StaticFiles
 from creditledger.service.page.templates import Templates
+from creditledger.validation.standing import (
+    NodeStanding,
+    ValidatorStanding,
+    all_standings,
+    validator_standings,
+)
 
 SINCE: Final = "since"
 """The query parameter by which a page asks for what is new: the mark of what it shows."""
@@ -36,6 +45,8 @@ class Page:
         self.clock = clock
         self.static = StaticFiles()
         self.templates = Templates(static_url=self.static.url)
+        self.recent = RecentLog(ledger)
+        self.statements = Statements(ledger, elapsed=elapsed)
         self._moments = Moments(ledger, elapsed=elapsed)
         self._shelf = Shelf(elapsed=elapsed)
 
@@ -45,7 +56,28 @@ class Page:
 
     def kept(self, key: Hashable, make: Callable[[], T]) -> T:
         """What ``make`` gives, made once for each state of the log at most: see `Shelf.get`."""
-        return self._shelf.get(key, self.moment().size, make)
+        return self.kept_as(key, self.moment().size, make)
+
+    def kept_as(self, key: Hashable, version: Hashable, make: Callable[[], T]) -> T:
+        """The same for what follows something else than the log: see `Shelf.get`."""
+        return self._shelf.get(key, version, make)
+
+    def read(self, look: Callable[[StateView], T]) -> T:
+        """What ``look`` sees in the state of one moment."""
+        with self.ledger.read() as state:
+            return look(state)
+
+    def nodes(self) -> list[NodeStanding]:
+        """Every node's standing, by name."""
+
+        def make() -> list[NodeStanding]:
+            return sorted(self.read(all_standings), key=lambda node: node.name)
+
+        return self.kept("nodes", make)
+
+    def validators(self) -> list[ValidatorStanding]:
+        """The standing of every member of the committee in force."""
+        return self.kept("validators", lambda: self.read(validator_standings))
 
     def show(
         self,
