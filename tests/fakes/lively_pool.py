@@ -7,14 +7,16 @@ from creditledger.ledger.keyring import KeyFile, KeyRole, bind_key, save_key
 from creditledger.ledger.ledger import OPERATOR_KEY, WITNESS_KEY
 from creditledger.records.registration import Role
 from creditledger.records.transfer import Hold
-from creditledger.records.verdict import Outcome, Reason
-from fakes.cast import HOUR_MS, ed25519, fake_id
-from fakes.shown_pool import ShownPool
+from creditledger.records.verdict import Outcome
+from fakes.cast import HOUR_MS, ed25519
 from fakes.committee import fake_digest
+from fakes.shown_pool import ShownPool
 
 ORIGIN: Final = "pool.example/lively"
 MINUTE_MS: Final = 60_000
-ROUNDS: Final = 6
+STEPS_MICRO: Final = (-6_000_000, -3_000_000, -6_000_000, 0, -3_000_000, -6_000_000)
+"""What each round's verdicts add to the running sum."""
+ROUNDS: Final = len(STEPS_MICRO)
 
 
 class LivelyPool(ShownPool):
@@ -57,7 +59,7 @@ class LivelyPool(ShownPool):
         self.certify()
 
     def _round(self, number: int) -> None:
-        """One job over both nodes and one by the first, judged; the last has a mismatch, which suspends the second node."""
+        """Two jobs, judged; in the last round one has a mismatch, which suspends the second node."""
         self.clock.now += 15 * MINUTE_MS
         both = self.order(("both", number), self.node, self.other_node, expires_unix_ms=self._until)
         one = self.order(("one", number), self.node, expires_unix_ms=self._until)
@@ -70,7 +72,7 @@ class LivelyPool(ShownPool):
             outcomes = {self.digest(chains[0][1][0]): Outcome.REFUTED}
         if number == 2:
             outcomes = {self.digest(chains[1][0][-1]): Outcome.INCONCLUSIVE}
-        self.judge(outcomes)
+        self.judge(outcomes, step_micro=STEPS_MICRO[number])
         self.certify()
         self.ledger.settle_due()
         self.certify()

@@ -125,14 +125,18 @@ class ShownPool:
         """The client accepts up to ``heads``."""
         self.ledger.append(self.papers.delivery(self.client, heads, closes=closes))
 
-    def judge(self, outcomes: Mapping[bytes, Outcome] | None = None) -> None:
+    def judge(self, outcomes: Mapping[bytes, Outcome] | None = None, *, step_micro: int = 0) -> None:
         """Everybody commits to and reveals what is due of the latest certified round."""
         with self.ledger.read() as state:
             info = reading.latest_certified_round(state)
             assert info is not None
             due = {
                 (number, member): self.papers.verdicts(
-                    number, member, reading.duties_of(state, member, number), outcomes=outcomes
+                    number,
+                    member,
+                    reading.duties_of(state, member, number),
+                    outcomes=outcomes,
+                    step_micro=step_micro,
                 )
                 for number in range(1, info.round.number + 1)
                 for member, duty in reading.members_on_duty(state, number).items()

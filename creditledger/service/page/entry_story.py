@@ -11,7 +11,7 @@ from creditledger.records.kinds import Kind
 from creditledger.records.record import Record
 from creditledger.records.registration import Role
 from creditledger.service.page.recent_log import Logged
-from creditledger.service.page.wording import grouped
+from creditledger.service.page.wording import counted, grouped
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,14 +43,14 @@ _WORDS: Final[dict[Kind, Callable[[Any], str]]] = {
     Kind.BUDGET: lambda record: "set a budget",
     Kind.CLOSING: lambda record: "closed its account",
     Kind.LISTING: lambda record: "may be listed" if record.listed else "asked not to be listed",
-    Kind.JOB: lambda record: f"ordered work over {_plural(len(record.plan), 'span')}",
-    Kind.BATCH: lambda record: f"logged {_plural(record.count, 'receipt')}",
+    Kind.JOB: lambda record: f"ordered work over {counted(len(record.plan), 'span')}",
+    Kind.BATCH: lambda record: f"logged {counted(record.count, 'receipt')}",
     Kind.DELIVERY: lambda record: "countersigned and closed a job" if record.closes else "countersigned",
     Kind.ROUND: lambda record: f"round {grouped(record.number)} over {grouped(record.log_size)} entries",
     Kind.ATTESTATION: lambda record: f"validator {record.member} signed a round",
     Kind.CERTIFICATE: lambda record: "round certified by a quorum",
-    Kind.COMMIT: lambda record: f"validator {record.member} committed to {_plural(record.count, 'verdict')}",
-    Kind.REVEAL: lambda record: f"validator {record.member} showed {_plural(record.count, 'verdict')}",
+    Kind.COMMIT: lambda record: f"validator {record.member} committed to {counted(record.count, 'verdict')}",
+    Kind.REVEAL: lambda record: f"validator {record.member} showed {counted(record.count, 'verdict')}",
     Kind.CANARY: lambda record: "canary opened",
     Kind.CANARY_COMMIT: lambda record: "canary committed to",
     Kind.GRANT: lambda record: f"granted: {record.reason}",
@@ -66,7 +66,7 @@ _WORDS: Final[dict[Kind, Callable[[Any], str]]] = {
     Kind.CLAWBACK: lambda record: f"clawed back: {record.reason}",
     Kind.LEVY: lambda record: "levies paid out",
     Kind.LEVY_PAYEE: lambda record: "validator named who gets its levies",
-    Kind.SETTLEMENT: lambda record: f"job settled, {_plural(len(record.payments), 'span')} paid",
+    Kind.SETTLEMENT: lambda record: f"job settled, {counted(len(record.payments), 'span')} paid",
 }
 _ACTORS: Final = ("node", "client", "account", "holder", "queue", "payer", "payee")
 """Fields that name whom an entry is about, the first that a record has counts."""
@@ -100,7 +100,3 @@ def _amount(record: Record) -> int | None:
         return sum(payment.amount_micro for payment in record.payments)  # type: ignore[attr-defined]
     amount: int | None = getattr(record, "amount_micro", None)
     return amount
-
-
-def _plural(count: int, noun: str) -> str:
-    return f"{grouped(count)} {noun}{'' if count == 1 else 's'}"

@@ -17,6 +17,7 @@ from creditledger.records.record import signing_prefix
 from creditledger.records.transfer import Settlement
 from creditledger.records.verdict import Outcome
 from creditledger.service.page.recent_log import Logged
+from creditledger.service.page.wording import counted
 
 RECEIPTS_MAX: Final = 40
 PAYMENTS_MAX: Final = 40
@@ -77,7 +78,7 @@ def why_unvested(lot: WaitingLot, *, time_unix_ms: int, is_suspended: bool) -> l
     """What must still come before a lot is final, in words; ``time_unix_ms``: of the last entry."""
     reasons = ["the node is suspended"] if is_suspended else []
     if lot.rounds_left:
-        reasons.append(f"{lot.rounds_left} more certified round{'' if lot.rounds_left == 1 else 's'}")
+        reasons.append(counted(lot.rounds_left, "more certified round"))
     if lot.from_unix_ms > time_unix_ms:
         reasons.append("its time")
     if lot.value_left_micro:

@@ -5,7 +5,12 @@ Source: specs/service.md §9."""
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from creditledger.redemption.amount import format_credits, format_gpu_hours
+from creditledger.redemption.amount import (
+    CREDITS_PER_GPU_HOUR,
+    MICRO_PER_CREDIT,
+    format_credits,
+    format_gpu_hours,
+)
 from creditledger.redemption.utc_time import moment_text
 
 _SHOWN_DIGITS: Final = 12
@@ -26,6 +31,22 @@ def gpu_hours_text(micro: int) -> str:
     text = format_gpu_hours(micro)
     is_inexact = text.startswith("~")
     return ("~" if is_inexact else "") + _grouped_decimal(text.removeprefix("~"))
+
+
+def brief_hours_text(micro: int) -> str:
+    """The same in few digits, rounded down: ``~1,234``, ``~12.34``, ``~0.000671``."""
+    hours, rest = divmod(micro, CREDITS_PER_GPU_HOUR * MICRO_PER_CREDIT)
+    if hours >= 100:
+        return ("~" if rest else "") + grouped(hours)
+    if hours:
+        hundredths, rest = divmod(rest * 100, CREDITS_PER_GPU_HOUR * MICRO_PER_CREDIT)
+        return f"{'~' if rest else ''}{hours}.{hundredths:02d}"
+    return gpu_hours_text(micro)
+
+
+def counted(count: int, noun: str) -> str:
+    """``1 queue``, ``2,000 queues``."""
+    return f"{grouped(count)} {noun}{'' if count == 1 else 's'}"
 
 
 def percent_text(ppm: int) -> str:
@@ -66,6 +87,8 @@ FILTERS: Final[Mapping[str, Callable[..., str]]] = {
     "grouped": grouped,
     "credits": credits_text,
     "gpu_hours": gpu_hours_text,
+    "brief_hours": brief_hours_text,
+    "counted": counted,
     "percent": percent_text,
     "utc": time_text,
     "iso": moment_text,

@@ -7,13 +7,17 @@
     const column = (at, read) => rows.map((row) => read(row.children[at].dataset));
     const heads = [...table.querySelectorAll("thead th")];
     const values = heads.slice(1).map((_, at) => at + 1).filter((at) => "value" in (rows[0]?.children[at].dataset ?? {}));
-    return {
-      names: [heads[0], ...values.map((at) => heads[at])].map((head) => head.textContent.trim()),
-      columns: [
-        column(0, (data) => Number(data.ms) / 1000),
-        ...values.map((at) => column(at, (data) => Number(data.value))),
-      ],
-    };
+    const names = [heads[0], ...values.map((at) => heads[at])].map((head) => head.textContent.trim());
+    const columns = [
+      column(0, (data) => Number(data.ms) / 1000),
+      ...values.map((at) => column(at, (data) => Number(data.value))),
+    ];
+    const { limit, limitName } = table.dataset;
+    if (limit !== undefined) {
+      names.push(limitName);
+      columns.push(rows.map(() => Number(limit)));
+    }
+    return { names, columns };
   };
 
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
@@ -26,6 +30,21 @@
     ...values,
   });
 
+  const DAY = 86400;
+  const two = (number) => String(number).padStart(2, "0");
+  const timesOf = (plot, ticks) => {
+    const span = plot.scales.x.max - plot.scales.x.min;
+    return ticks.map((seconds) => {
+      const time = new Date(seconds * 1000);
+      const day = `${two(time.getUTCMonth() + 1)}-${two(time.getUTCDate())}`;
+      const clock = `${two(time.getUTCHours())}:${two(time.getUTCMinutes())}`;
+      if (span > 300 * DAY) return `${time.getUTCFullYear()}-${day.slice(0, 2)}`;
+      if (span > 4 * DAY) return day;
+      if (span > DAY) return `${day} ${clock}`;
+      return span > 600 ? clock : `${clock}:${two(time.getUTCSeconds())}`;
+    });
+  };
+
   const optionsOf = (figure, names, width) => {
     const isPoints = "points" in figure.dataset;
     const number = new Intl.NumberFormat("en", { maximumFractionDigits: 3 });
@@ -35,14 +54,16 @@
       height: 240,
       tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "UTC"),
       scales: { y: { range: (_, low, high) => uPlot.rangeNum(lowest ?? low, high, 0.1, true) } },
-      axes: [axis({ space: 80 }), axis({ size: 64, values: (_, ticks) => ticks.map((one) => number.format(one)) })],
+      axes: [axis({ space: 90, values: timesOf }), axis({ size: 64, values: (_, ticks) => ticks.map((one) => number.format(one)) })],
       series: [
         { label: `${names[0]} (UTC)`, value: "{YYYY}-{MM}-{DD} {HH}:{mm}:{ss}" },
         ...names.slice(1).map((label, at) => ({
           label,
           stroke: colour(at ? "--refuted" : "--accent"),
-          width: 2,
+          fill: isPoints ? undefined : `${colour("--accent")}24`,
+          width: at ? 1.5 : 2,
           dash: at ? [6, 4] : undefined,
+          paths: isPoints ? undefined : uPlot.paths.stepped({ align: 1 }),
           points: { show: isPoints && at === 0, size: 6 },
           value: (_, value) => (value === null ? "" : number.format(value)),
         })),
