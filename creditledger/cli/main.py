@@ -64,6 +64,7 @@ VERBS: Final = {
     "canary": "canaries",
     "witness": "witness",
     "serve": "serve",
+    "page-link": "page_link",
     "calibrate": "calibrating",
     "compare": "kernels",
     "report": "reports",

@@ -28,7 +28,7 @@ class LivelyPool(ShownPool):
             origin=ORIGIN,
             start_unix_ms=now_unix_ms - 3 * HOUR_MS,
             rule_set=4,
-            vesting_ms=HOUR_MS,
+            vesting_ms=2 * HOUR_MS,
         )
         self._until = now_unix_ms + 2 * HOUR_MS
         self._keep_keys()

@@ -11,7 +11,7 @@ from creditledger.records.kinds import Kind
 from creditledger.records.record import Record
 from creditledger.records.registration import Role
 from creditledger.service.page.recent_log import Logged
-from creditledger.service.page.wording import counted, grouped
+from creditledger.service.page.wording import counted, grouped, handle
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +22,9 @@ class Told:
     time_unix_ms: int
     what: str
     who: "Who | None"
+    """Whose account it is about."""
+    by: str
+    """Who speaks where it is about no account."""
     amount_micro: MicroCredit | None
 
 
@@ -47,10 +50,10 @@ _WORDS: Final[dict[Kind, Callable[[Any], str]]] = {
     Kind.BATCH: lambda record: f"logged {counted(record.count, 'receipt')}",
     Kind.DELIVERY: lambda record: "countersigned and closed a job" if record.closes else "countersigned",
     Kind.ROUND: lambda record: f"round {grouped(record.number)} over {grouped(record.log_size)} entries",
-    Kind.ATTESTATION: lambda record: f"validator {record.member} signed a round",
-    Kind.CERTIFICATE: lambda record: "round certified by a quorum",
-    Kind.COMMIT: lambda record: f"validator {record.member} committed to {counted(record.count, 'verdict')}",
-    Kind.REVEAL: lambda record: f"validator {record.member} showed {counted(record.count, 'verdict')}",
+    Kind.ATTESTATION: lambda record: "signed a round",
+    Kind.CERTIFICATE: lambda record: "certified a round",
+    Kind.COMMIT: lambda record: f"committed to {counted(record.count, 'verdict')}",
+    Kind.REVEAL: lambda record: f"showed {counted(record.count, 'verdict')}",
     Kind.CANARY: lambda record: "canary opened",
     Kind.CANARY_COMMIT: lambda record: "canary committed to",
     Kind.GRANT: lambda record: f"granted: {record.reason}",
@@ -65,7 +68,7 @@ _WORDS: Final[dict[Kind, Callable[[Any], str]]] = {
     Kind.SLASH: lambda record: f"slashed: {record.reason}",
     Kind.CLAWBACK: lambda record: f"clawed back: {record.reason}",
     Kind.LEVY: lambda record: "levies paid out",
-    Kind.LEVY_PAYEE: lambda record: "validator named who gets its levies",
+    Kind.LEVY_PAYEE: lambda record: "named who gets its levies",
     Kind.SETTLEMENT: lambda record: f"job settled, {counted(len(record.payments), 'span')} paid",
 }
 _ACTORS: Final = ("node", "client", "account", "holder", "queue", "payer", "payee")
@@ -82,6 +85,7 @@ def told(state: StateView, logged: Logged) -> Told:
         time_unix_ms=logged.time_unix_ms,
         what=_WORDS[record.KIND](record),
         who=None if account is None else who_is(state, account),
+        by=_speaker(record),
         amount_micro=_amount(record),
     )
 
@@ -92,7 +96,16 @@ def who_is(state: StateView, account: bytes) -> Who | None:
     if found is None:
         return None
     path = _PATHS.get(Role(found.role), "/accounts/")
-    return Who(account=account, name=found.name, path=path + (found.name or account.hex()))
+    return Who(account=account, name=found.name, path=path + handle(found.name, account))
+
+
+def _speaker(record: Record) -> str:
+    if record.KIND == Kind.CERTIFICATE:
+        return "a quorum"
+    if record.KIND == Kind.LEVY_PAYEE:
+        return "a validator"
+    member: int | None = getattr(record, "member", None)
+    return "operator" if member is None else f"validator {member}"
 
 
 def _amount(record: Record) -> int | None:

@@ -4,7 +4,6 @@ import re
 from collections.abc import Iterator
 from itertools import islice
 from typing import Final
-from urllib.parse import quote
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -15,6 +14,7 @@ from creditledger.ledger.naming import as_digest
 from creditledger.service.page.entry_story import Who, who_is
 from creditledger.service.page.page import Page
 from creditledger.service.page.page_headers import page_headers
+from creditledger.service.page.wording import handle
 
 FOUND_MAX: Final = 20
 TEXT_MAX: Final = 64
@@ -34,13 +34,13 @@ def search_view(page: Page, request: Request) -> Response:
 
 def look_up(state: StateView, text: str) -> tuple[str, list[Who]]:
     """The path of what ``text`` names exactly, if anything; else accounts whose name or id begins so."""
+    digest = as_digest(text)
+    if digest is not None and (path := _path_of(state, digest)):
+        return path, []
     named = reading.account_named(state, text) if text.isascii() and text else None
     exact = None if named is None else who_is(state, named)
     if exact is not None:
         return exact.path, []
-    digest = as_digest(text)
-    if digest is not None:
-        return _path_of(state, digest), []
     found = [who_is(state, account) for account in islice(_beginning(state, text), FOUND_MAX)]
     return "", [who for who in found if who is not None]
 
@@ -64,4 +64,4 @@ def _path_of(state: StateView, digest: bytes) -> str:
     job = reading.job_body(state, digest)
     owner = hold.holder if hold is not None else job.client if job is not None else None
     who = None if owner is None else who_is(state, owner)
-    return "" if who is None else f"/accounts/{quote(who.name)}"
+    return "" if who is None else f"/accounts/{handle(who.name, who.account)}"

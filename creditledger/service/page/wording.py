@@ -5,6 +5,7 @@ Source: specs/service.md §9."""
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from creditledger.ledger.naming import as_digest
 from creditledger.redemption.amount import (
     CREDITS_PER_GPU_HOUR,
     MICRO_PER_CREDIT,
@@ -77,6 +78,13 @@ def short_hex(value: bytes) -> str:
     return f"{value.hex()[:_SHOWN_DIGITS]}…"
 
 
+def handle(name: str, account: bytes) -> str:
+    """What a path calls an account: its name, or its id where a path would take the name for another's id or
+    for a step upwards."""
+    is_plain = name.strip(".") and as_digest(name) is None
+    return name if is_plain else account.hex()
+
+
 def _grouped_decimal(text: str) -> str:
     sign, digits = ("-", text[1:]) if text.startswith("-") else ("", text)
     whole, point, decimals = digits.partition(".")
@@ -95,5 +103,6 @@ FILTERS: Final[Mapping[str, Callable[..., str]]] = {
     "span": span_text,
     "short": short_hex,
     "hex": bytes.hex,
+    "handle": handle,
 }
 """By the names that the templates use."""
