@@ -1,5 +1,6 @@
 """A pool in which a little of everything happened of late, with the key files that a server of it needs."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -8,12 +9,16 @@ from creditledger.ledger.ledger import OPERATOR_KEY, WITNESS_KEY
 from creditledger.records.registration import Role
 from creditledger.records.transfer import Hold
 from creditledger.records.verdict import Outcome
+from creditledger.transparency.cosignature import CosignatureSigner
+from creditledger.transparency.quorum import PolicyWitness
+from creditledger.transparency.trust_policy import TrustPolicy
 from fakes.cast import HOUR_MS, ed25519
 from fakes.committee import fake_digest
 from fakes.shown_pool import ShownPool
 
 ORIGIN: Final = "pool.example/lively"
 MINUTE_MS: Final = 60_000
+HOSTILE_WITNESS: Final = "<b>mallory</b>"
 STEPS_MICRO: Final = (-6_000_000, -3_000_000, -6_000_000, 0, -3_000_000, -6_000_000)
 """What each round's verdicts add to the running sum."""
 ROUNDS: Final = len(STEPS_MICRO)
@@ -32,6 +37,7 @@ class LivelyPool(ShownPool):
         )
         self._until = now_unix_ms + 2 * HOUR_MS
         self._keep_keys()
+        self._name_witness()
         self._people()
         for number in range(ROUNDS):
             self._round(number)
@@ -50,6 +56,14 @@ class LivelyPool(ShownPool):
             path.parent.mkdir(exist_ok=True)
             save_key(path, KeyFile(role=role, secret=fake_digest("ed25519", whose)))
             bind_key(path, ledger_id=self.ledger.id)
+
+    def _name_witness(self) -> None:
+        """The policy names one more, which nobody has to wait for; its name tries to be more."""
+        path = self.ledger.directory.policy
+        policy = TrustPolicy.load(path)
+        vkey = CosignatureSigner("mallory", ed25519("mallory")).vkey
+        witness = PolicyWitness(name=HOSTILE_WITNESS, vkey=vkey)
+        path.write_bytes(replace(policy, witnesses=(*policy.witnesses, witness)).serialize())
 
     def _people(self) -> None:
         for name, role in (("ada", Role.CLIENT), ("grace", Role.CLIENT), ("idle-node", Role.NODE)):

@@ -18,7 +18,7 @@
   const putBack = ({ open, focus }) => {
     for (const id of open) document.getElementById(id)?.setAttribute("open", "");
     if (focus === null || focus === undefined) return;
-    const candidates = region().querySelectorAll("a[href], summary, [tabindex], [id]");
+    const candidates = region().querySelectorAll("a[href], summary, button, input, [tabindex]");
     [...candidates].find((one) => nameOf(one) === focus)?.focus({ preventScroll: true });
   };
 
