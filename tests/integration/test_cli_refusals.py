@@ -229,6 +229,10 @@ def _simulated(name: str) -> Arguments:
     return lambda p: ["sim", "--seed", 1, "--fold-receipts", 0, "--config", p / f"{name}.toml"]
 
 
+def _page_link(url: str, node: str, *more: object, key: str = "n1") -> Arguments:
+    return lambda p: ["page-link", url, node, "--key", p.key(key), *more]
+
+
 REFUSED: dict[str, tuple[Arguments, int, str]] = {
     "no such verb": (lambda p: ["mine"], 2, "UsageError"),
     # init
@@ -1159,6 +1163,14 @@ REFUSED: dict[str, tuple[Arguments, int, str]] = {
     # serve
     "serve: no address": (lambda p: ["serve", p.pool, "--listen", "nowhere"], 2, "UsageError"),
     "serve: no ledger": (lambda p: ["serve", p / "void", "--listen", "127.0.0.1:0"], 5, "StorageError"),
+    # page-link
+    "page-link: no URL": (_page_link("pool", "n1"), 2, "UsageError"),
+    "page-link: a query": (_page_link("http://pool.example/?a=b", "n1"), 2, "UsageError"),
+    "page-link: no node": (_page_link("http://pool.example", "../n1"), 2, "UsageError"),
+    "page-link: a step": (_page_link("http://pool.example", ".."), 2, "UsageError"),
+    "page-link: too long": (_page_link("http://pool.example", "n1", "--valid", "8d"), 2, "UsageError"),
+    "page-link: a client": (_page_link("http://pool.example", "n1", key="alice"), 6, "RoleError"),
+    "page-link: a loose key": (_page_link("http://pool.example", "n1", key="loose-node"), 6, "RoleError"),
     # witness
     "witness: no address": (lambda p: ["witness", p / "w", "--listen", "nowhere"], 2, "UsageError"),
     "witness: a ledger": (lambda p: ["witness", p.pool, "--listen", "127.0.0.1:0"], 5, "StorageError"),

@@ -568,6 +568,14 @@ def test_doctor_reports_and_never_fails() -> None:
     assert cli("doctor").code == 0
 
 
+def test_a_page_link_is_signed_for_a_while(stage: Stage) -> None:
+    """That it opens the page is shown in `test_page_http.py`."""
+    answer = ask("page-link", "https://pool.example/", "n1", "--key", stage / "n1.key")
+    assert set(answer) == {"link", "node", "expires_unix_ms"}
+    assert answer["link"].startswith("https://pool.example/nodes/n1?key=")
+    assert "`link, node, expires_unix_ms`" in _section("§25")
+
+
 def test_help_names_every_verb() -> None:
     from creditledger.cli.main import VERBS
 

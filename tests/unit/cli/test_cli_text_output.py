@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from creditledger.cli.text_output import CHUNK_BYTES, csv_text, jsonl_text, write_text
+from creditledger.cli.text_output import CHUNK_BYTES, write_text
+from creditledger.redemption.row_text import csv_text, jsonl_text
 
 CELLS = st.one_of(st.none(), st.integers(), st.binary(max_size=8), st.text(alphabet='az ,";\n', max_size=8))
 
