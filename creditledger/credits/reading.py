@@ -69,8 +69,6 @@ __all__ = [
     "account_named",
     "account_of_key",
     "account_state",
-    "accounts_beginning",
-    "accounts_named_like",
     "all_accounts",
     "awaits_validator",
     "budget_of",
@@ -127,16 +125,6 @@ def account_state(view: StateView, account: bytes) -> AccountState | None:
 def account_named(view: StateView, name: str) -> bytes | None:
     """The id of the account registered under ``name``, or None."""
     return accounts.account_named(State(view), name)
-
-
-def accounts_named_like(view: StateView, beginning: str) -> Iterator[bytes]:
-    """The ids of the accounts whose names begin so, by name. ``beginning``: ASCII."""
-    return accounts.accounts_named_like(view, beginning)
-
-
-def accounts_beginning(view: StateView, beginning: bytes) -> Iterator[bytes]:
-    """The ids that begin so, ascending."""
-    return accounts.accounts_beginning(view, beginning)
 
 
 def all_accounts(view: StateView) -> Iterator[AccountState]:

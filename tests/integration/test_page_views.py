@@ -234,8 +234,8 @@ def test_what_is_looked_for_on_every_page_is_found_on_a_bad_one(browser: Any, po
     found = faults_of(tab.page)
     for fault in (
         "no language", "no title", "no viewport", "2 of h1", "0 of body > header", "level 3 after 1",
-        "two of #x", "no label", "no alt", "nameless picture", "nameless:", "nameless nav", "no scope", "contrast 2.8",
-        "scrolls sideways",
+        "two of #x", "no label", "no alt", "nameless picture", "nameless:", "nameless nav", "no scope",
+        "contrast 2.8", "scrolls sideways",
     ):  # fmt: skip
         assert [one for one in found if one.startswith(fault)], (fault, found)
     tab.close()

@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from creditledger.credits import reading
+from creditledger.credits.account import accounts_beginning, accounts_named_like
 from creditledger.credits.state import StateView
 from creditledger.ledger.naming import as_digest
 from creditledger.service.page.entry_story import Who, who_is
@@ -48,9 +49,9 @@ def look_up(state: StateView, text: str) -> tuple[str, list[Who]]:
 def _beginning(state: StateView, text: str) -> Iterator[bytes]:
     if not text.isascii() or not text:
         return
-    yield from reading.accounts_named_like(state, text)
+    yield from accounts_named_like(state, text)
     if _HEX.fullmatch(text):
-        yield from reading.accounts_beginning(state, bytes.fromhex(text))
+        yield from accounts_beginning(state, bytes.fromhex(text))
 
 
 def _path_of(state: StateView, digest: bytes) -> str:
