@@ -165,6 +165,9 @@ _FAULTS = """() => {
     if (hasText) checked(one, getComputedStyle(one).color, "contrast");
     if (one.placeholder) checked(one, getComputedStyle(one, "::placeholder").color, "contrast of a hint");
   }
+  for (const one of all("main table"))
+    if (one.checkVisibility() && !one.closest(".scroll") && one.scrollWidth > one.parentElement.clientWidth + 1)
+      say("wider than its place", one);
   if (document.documentElement.scrollWidth > innerWidth) {
     const widest = all("body *").find((one) => one.getBoundingClientRect().right > innerWidth + 1
       && !one.closest(".scroll"));

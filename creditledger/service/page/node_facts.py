@@ -80,7 +80,7 @@ def why_unvested(lot: WaitingLot, *, time_unix_ms: int, is_suspended: bool) -> l
     if lot.rounds_left:
         reasons.append(counted(lot.rounds_left, "more certified round"))
     if lot.from_unix_ms > time_unix_ms:
-        reasons.append("its time")
+        reasons.append("its date")
     if lot.value_left_micro:
         reasons.append("more settled work")
     return reasons or ["the next certified round"]
