@@ -84,12 +84,16 @@ def focus_order(page: Any) -> list[dict[str, Any]]:
 
 
 _FOCUSABLE = """
-const focusable = () => [...document.querySelectorAll("a[href], button, input, summary, [tabindex='0']")]
-  .filter((one) => one.checkVisibility() && !one.disabled);
+const CONTROLS = "a[href], button, input, summary, [tabindex='0']";
+// What must be scrolled sideways and has no control inside is reached too, to be scrolled.
+const isScroller = (one) => one.scrollWidth > one.clientWidth && !one.querySelector(CONTROLS);
+const focusable = () => [...document.querySelectorAll(`${CONTROLS}, .scroll`)]
+  .filter((one) => one.checkVisibility() && !one.disabled && (one.matches(CONTROLS) || isScroller(one)));
 """
 _FOCUSED = """(() => {
   const one = document.activeElement, style = getComputedStyle(one), box = one.getBoundingClientRect();
-  return { place: focusable().indexOf(one), name: one.textContent.trim() || one.id,
+  return { place: focusable().indexOf(one), what: one.cloneNode().outerHTML,
+           name: one.textContent.trim() || one.id,
            outline: style.outlineStyle !== "none" && parseFloat(style.outlineWidth) >= 2,
            seen: box.width > 0 && box.height > 0 && box.bottom > 0 && box.top < innerHeight };
 })()"""
@@ -165,9 +169,10 @@ _FAULTS = """() => {
     if (hasText) checked(one, getComputedStyle(one).color, "contrast");
     if (one.placeholder) checked(one, getComputedStyle(one, "::placeholder").color, "contrast of a hint");
   }
-  for (const one of all("main table"))
-    if (one.checkVisibility() && !one.closest(".scroll") && one.scrollWidth > one.parentElement.clientWidth + 1)
-      say("wider than its place", one);
+  for (const one of all("main table")) {
+    const isPlaced = one.closest(".scroll") || one.scrollWidth <= one.parentElement.clientWidth + 1;
+    if (one.checkVisibility() && !isPlaced) say("wider than its place", one);
+  }
   if (document.documentElement.scrollWidth > innerWidth) {
     const widest = all("body *").find((one) => one.getBoundingClientRect().right > innerWidth + 1
       && !one.closest(".scroll"));

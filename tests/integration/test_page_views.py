@@ -135,10 +135,12 @@ def test_a_narrow_screen_needs_no_scrolling_sideways(browser: Any, pool: Running
 
 
 def test_everything_is_reached_with_the_keyboard_in_its_order(tab: Tab) -> None:
+    tab.page.route("**/*since=*", lambda route: route.fulfill(status=204))  # the page stays as it was counted
     for path in ("/", "/nodes/node", "/accounts/ada"):
         page = tab.open(path)
         reached = focus_order(page)
-        assert [one["place"] for one in reached] == list(range(len(reached)))
+        lost = [one["what"] for place, one in enumerate(reached) if one["place"] != place]
+        assert lost == [], path
         assert reached[0]["name"] == "Skip to the content"
         assert all(one["outline"] and one["seen"] for one in reached), reached
     page.keyboard.press("Tab")
