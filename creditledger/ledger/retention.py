@@ -21,7 +21,7 @@ from creditledger.records.verdict import Outcome
 
 KEPT_MS_MIN: Final = 24 * 60 * 60 * 1000
 """What was sealed stays at least so long after its job's end, however soon credits vest."""
-_NAMED: Final = re.compile(r"([0-9a-f]{64})(-[0-9]+-[0-9]+)?(\.[a-z]+)?")
+_NAMED: Final = re.compile(r"([0-9a-f]{64})(-[0-9]+-[0-9]+|-by-[0-9a-f]{64})?(\.[a-z]+)?")
 
 Files = dict[bytes, list[Path]]
 """Files by the digest that their names begin with."""

@@ -11,6 +11,7 @@ from creditledger.errors import MalformedRecordError, StorageError
 from creditledger.ledger.directory import (
     LedgerDirectory,
     disk_errors,
+    is_there,
     read_file,
     sync_directory,
     write_once,
@@ -31,11 +32,15 @@ class EvidenceSource(Protocol):
     def sealed_sketches(self, digest: bytes) -> bytes | None:
         """The sealed sketches with this SHA-256."""
 
-    def inputs(self, input_root: bytes) -> bytes | None:
-        """The sealed inputs of the window with this input root, by whoever kept them."""
+    def inputs(self, input_root: bytes, *, holder: bytes) -> bytes | None:
+        """The sealed inputs of the window with this input root: what the account ``holder`` brought before
+        what nobody's name is on. Another's cannot stand in their place."""
 
-    def handover(self, input_root: bytes) -> bytes | None:
-        """The signed handover that came with the inputs under this root."""
+    def has_inputs(self, input_root: bytes, *, holder: bytes) -> bool:
+        """Whether `inputs` would find any."""
+
+    def handover(self, input_root: bytes, *, holder: bytes) -> bytes | None:
+        """The signed handover that came with the inputs under this root, by ``holder`` as `inputs`."""
 
     def profile(self, digest: bytes) -> bytes | None:
         """The calibration profile with this SHA-256."""
@@ -48,6 +53,12 @@ class EvidenceSink(Protocol):
         """Publish a sealed evidence bundle under `refutation_name`, durably; the same again is a success.
 
         Raises IntegrityError for other content under that name, StorageError, BusyError."""
+
+
+def brought_name(input_root: bytes, account: bytes, *, suffix: str = "") -> str:
+    """What inputs, or with `HANDOVER_SUFFIX` the handover, are called that an account brought to a pool:
+    whoever else knows the root takes no name of theirs. Source: specs/validation.md §4."""
+    return f"{input_root.hex()}-by-{account.hex()}{suffix}"
 
 
 def refutation_name(receipt: bytes, *, round_number: int, member: int) -> str:
@@ -65,12 +76,22 @@ class DirectoryEvidence:
         found = _read(self._directory.sealed / digest.hex())
         return found if found is not None and sha256(found).digest() == digest else None
 
-    def inputs(self, input_root: bytes) -> bytes | None:
-        return _read(self._directory.evidence / input_root.hex(), most=SEALED_INPUTS_BYTES_MAX)
+    def inputs(self, input_root: bytes, *, holder: bytes) -> bytes | None:
+        return self._held(input_root, holder, most=SEALED_INPUTS_BYTES_MAX)
 
-    def handover(self, input_root: bytes) -> bytes | None:
-        name = input_root.hex() + HANDOVER_SUFFIX
-        return _read(self._directory.evidence / name, most=HANDOVER_BYTES_MAX)
+    def has_inputs(self, input_root: bytes, *, holder: bytes) -> bool:
+        names = brought_name(input_root, holder), input_root.hex()
+        return any(is_there(self._directory.evidence / name) for name in names)
+
+    def handover(self, input_root: bytes, *, holder: bytes) -> bytes | None:
+        return self._held(input_root, holder, most=HANDOVER_BYTES_MAX, suffix=HANDOVER_SUFFIX)
+
+    def _held(self, input_root: bytes, holder: bytes, *, most: int, suffix: str = "") -> bytes | None:
+        brought = brought_name(input_root, holder, suffix=suffix)
+        found = _read(self._directory.evidence / brought, most=most)
+        if found is None:
+            found = _read(self._directory.evidence / (input_root.hex() + suffix), most=most)
+        return found
 
     def profile(self, digest: bytes) -> bytes | None:
         published = _read(self._directory.public / body_path(digest))

@@ -59,13 +59,13 @@ class OpenedEvidence:
         except OpeningError:
             return sealed, b""
 
-    def handover(self, input_root: bytes) -> bytes:
-        """What came with the inputs under this root, as its sender signed it; empty if nothing did."""
-        return self._source.handover(input_root) or b""
+    def handover(self, receiver: Receipt) -> bytes:
+        """What came with a receipt's inputs, as its sender signed it; empty if nothing did."""
+        return self._source.handover(receiver.input_root, holder=receiver.node) or b""
 
     def inputs(self, receipt: Receipt) -> OpenedInputs | None:
         """The input rows of a window, not yet held against its root; None if nobody shows any."""
-        sealed = self._source.inputs(receipt.input_root)
+        sealed = self._source.inputs(receipt.input_root, holder=receipt.node)
         if sealed is None:
             return None
         try:
@@ -75,7 +75,7 @@ class OpenedEvidence:
 
     def has_inputs(self, receipt: Receipt) -> bool:
         """Whether anybody shows something for this window."""
-        return self._source.inputs(receipt.input_root) is not None
+        return self._source.has_inputs(receipt.input_root, holder=receipt.node)
 
     def profile(self, terms: Parameters, receipt: Receipt) -> CalibrationProfile | None:
         """The profile that ``terms`` name for the receipt's span, if it is to be had and fits."""
@@ -92,7 +92,7 @@ class OpenedEvidence:
         """What ``receiver`` can show that ``sender`` signed for the very inputs it worked on.
 
         ``keys``: those that were the sender's since the job."""
-        encoded = self._source.handover(receiver.input_root)
+        encoded = self._source.handover(receiver.input_root, holder=receiver.node)
         if encoded is None:
             return []
         try:

@@ -153,7 +153,7 @@ class RefutationMaker:
         after = self._receipts.at(
             self._state, receipt.job, receipt.layer_stop, receipt.window_start, ledger_id=self._ledger_id
         )
-        return b"" if after is None else self._evidence.handover(after.receipt.input_root)
+        return b"" if after is None else self._evidence.handover(after.receipt)
 
 
 def _shortened(bundle: EvidenceBundle) -> EvidenceBundle:

@@ -9,11 +9,15 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute
+from starlette.routing import BaseRoute, Mount
+from starlette.types import Scope
 
 from creditledger.errors import CreditLedgerError
 from creditledger.ledger.clock import Clock, system_clock
 from creditledger.ledger.ledger import Ledger
+from creditledger.service.evidence_app import evidence_app
+from creditledger.service.evidence_rights import LedgerRights
+from creditledger.service.evidence_shelf import QUOTA, Quota
 from creditledger.service.pool.account_routes import account_routes
 from creditledger.service.pool.appending import Appending, SubmissionFilter
 from creditledger.service.pool.event_log import EventLog
@@ -29,6 +33,7 @@ from creditledger.service.pool.request_bounds import Limits, RequestBounds
 from creditledger.service.pool.steward import Steward
 
 INTERVAL_SECONDS = 5
+EVIDENCE = "/v1/evidence"
 
 
 class PoolServer:
@@ -82,6 +87,7 @@ def pool_app(
     middleware: Sequence[Middleware] = (),
     submission_filter: SubmissionFilter | None = None,
     limits: Limits | None = None,
+    evidence_quota: Quota = QUOTA,
 ) -> Starlette:
     """The ASGI application of a pool.
 
@@ -90,7 +96,17 @@ def pool_app(
     appending = Appending(
         server.ledger, server.commits, clock=server.clock, submission_filter=submission_filter
     )
-    bounds = Middleware(RequestBounds, limits=limits or Limits(), events=server.events)
+    evidence = evidence_app(
+        server.ledger.directory,
+        rights=LedgerRights(server.ledger),
+        ledger_id=server.ledger.id,
+        audience=server.ledger.id,
+        clock=server.clock,
+        quota=evidence_quota,
+    )
+    bounds = Middleware(
+        RequestBounds, limits=limits or Limits(), events=server.events, is_stream=_is_evidence
+    )
     counted = Middleware(CountedRequests, metrics=server.metrics)
     app = Starlette(
         routes=[
@@ -105,6 +121,7 @@ def pool_app(
             ),
             *metrics_routes(server.metrics, server.ledger, server.commits, clock=server.clock),
             *openapi_routes(),
+            Mount(EVIDENCE, app=evidence),
             *more,
         ],
         middleware=[counted, bounds, *middleware],
@@ -112,6 +129,10 @@ def pool_app(
     )
     app.router.redirect_slashes = False
     return app
+
+
+def _is_evidence(scope: Scope) -> bool:
+    return str(scope["path"]).startswith(f"{EVIDENCE}/")
 
 
 async def _refused(request: Request, error: Exception) -> Response:

@@ -43,6 +43,7 @@ _PLAIN: Final[dict[int, tuple[str, str, int]]] = {
     404: ("UnknownPath", "There is nothing at this path", 2),
     405: ("MethodNotAllowed", "Another method is needed here", 2),
     408: ("TooSlow", "The request took too long to arrive", 3),
+    411: ("LengthRequired", "The body's length must be said first", 2),
     413: ("TooLarge", "The body is too large", 2),
     414: ("UrlTooLong", "The URL is too long", 2),
     415: ("UnsupportedMediaType", "The body has another type", 2),

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -25,6 +26,8 @@ REQUESTS_MAX: Final = 256
 ARRIVING_MAX: Final = 128
 """Bodies that are still coming, at once: one more, and the one that has been coming longest is too slow."""
 ANSWER_SECONDS: Final = 120.0
+STREAM_SECONDS: Final = 900.0
+"""Of a request whose body is not read whole first, or whose answer may be as long."""
 TAKING_SECONDS: Final = 2.0
 """Who takes longer than that over an answer gives up their place when somebody needs it."""
 LINGER_SECONDS: Final = 1.0
@@ -42,14 +45,25 @@ class Limits:
     requests: int = REQUESTS_MAX
     arriving: int = ARRIVING_MAX
     answer_seconds: float = ANSWER_SECONDS
+    stream_seconds: float = STREAM_SECONDS
     taking_seconds: float = TAKING_SECONDS
 
 
 class RequestBounds:
-    """ASGI middleware, the outermost: what passes it is whole, in memory and of bounded size and number."""
+    """ASGI middleware, the outermost: what passes it is whole, in memory and of bounded size and number, but
+    for streams, whose application bounds their bodies itself."""
 
-    def __init__(self, app: ASGIApp, *, limits: Limits = Limits(), events: EventLog) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        limits: Limits = Limits(),
+        events: EventLog,
+        is_stream: Callable[[Scope], bool] = lambda scope: False,
+    ) -> None:
+        """``is_stream``: by method and path."""
         self._app = app
+        self._is_stream = is_stream
         self._limits = limits
         self._events = events
         self._requests = 0
@@ -68,29 +82,33 @@ class RequestBounds:
         if problem is not None:
             await problem.response()(scope, receive, send)
             return
+        if self._is_stream(scope):
+            await self._bounded(scope, receive, send, seconds=self._limits.stream_seconds)
+            return
         body = await self._bodies.read(scope, receive)
         if body is None:
             return  # nobody is there to read an answer
         if isinstance(body, Problem):
-            await _refuse_early(body, scope, receive, send)
+            await refuse_early(body, scope, receive, send)
             return
         try:
-            await self._bounded(scope, body, receive, send)
+            replayed = _replayed(body, receive)
+            await self._bounded(scope, replayed, send, seconds=self._limits.answer_seconds)
         finally:
             self._bodies.release(body)
 
-    async def _bounded(self, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
+    async def _bounded(self, scope: Scope, receive: Receive, send: Send, *, seconds: float) -> None:
         if self._requests >= self._limits.requests and not self._end_slowest_taker():
             expected = f"at most {self._limits.requests}"
             headers = {"retry-after": "1"}
             problem = plain_problem(503, "too many requests at once", expected=expected, headers=headers)
-            await problem.response()(scope, receive, send)
+            await refuse_early(problem, scope, receive, send)
             return
         self._requests += 1
         answer = _Answer(send, begun=self._begun)
         try:
-            async with asyncio.timeout(self._limits.answer_seconds) as answer.deadline:
-                await self._app(scope, _replayed(body, receive), answer.send)
+            async with asyncio.timeout(seconds) as answer.deadline:
+                await self._app(scope, receive, answer.send)
         except Exception as error:
             is_late = isinstance(error, TimeoutError)
             if not is_late:
@@ -115,8 +133,8 @@ class RequestBounds:
         return True
 
 
-async def _refuse_early(problem: Problem, scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer while the body is still coming, and go on reading for a moment: to close a connection on bytes
+async def refuse_early(problem: Problem, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer while a body may still be coming, and go on reading for a moment: to close a connection on bytes
     that are under way would take the answer back."""
 
     async def unfinished(message: Message) -> None:
