@@ -3,8 +3,6 @@
 Every request is signed, and what a body must hash to is signed before it comes: a stranger brings nothing."""
 
 import asyncio
-import base64
-import binascii
 import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -24,11 +22,16 @@ from creditledger.service.evidence_shelf import QUOTA, EvidenceShelf, Quota
 from creditledger.service.pool.arriving_stream import UnfitBodyError, pieces_of
 from creditledger.service.pool.problems import Problem, plain_problem, problem_of
 from creditledger.service.pool.request_bounds import BODY_SECONDS, refuse_early
-from creditledger.service.signed_request import NO_BODY, REQUEST_HEADER, RequestSignature
+from creditledger.service.signed_request import (
+    DIGEST_HEADER,
+    NO_BODY,
+    REQUEST_HEADER,
+    RequestSignature,
+    read_content_digest,
+)
 from creditledger.transparency import bls
 from creditledger.validation.evidence import DirectoryEvidence
 
-DIGEST_HEADER: Final = "content-digest"
 WAITING_MEMBERS_MAX: Final = 32
 """Requests whose BLS signature waits to be checked: one at a time, for it costs milliseconds."""
 PIECE_BYTES: Final = 256 * 1024
@@ -150,7 +153,7 @@ class EvidenceApp:
             return plain_problem(411)
         if size > most:
             return plain_problem(413, expected=f"at most {most} bytes", found=f"{size} bytes")
-        digest = _content_digest(scope)
+        digest = read_content_digest(_header(scope, DIGEST_HEADER))
         if path.account is not None:
             return plain_problem(405, headers={"allow": "GET, HEAD"})
         key = await self._signed(scope, digest, path)
@@ -249,20 +252,3 @@ def _header(scope: Scope, name: str) -> str:
 def _length(scope: Scope) -> int | None:
     found = [value for name, value in scope["headers"] if name == b"content-length"]
     return int(found[0]) if len(found) == 1 else None
-
-
-def _content_digest(scope: Scope) -> bytes:
-    """What the body must hash to, as RFC 9530 has it. Raises MalformedRecordError."""
-    text = _header(scope, DIGEST_HEADER)
-    try:
-        digest = base64.b64decode(text.removeprefix("sha-256=:").removesuffix(":"), validate=True)
-    except (binascii.Error, ValueError):
-        digest = b""
-    if text != content_digest(digest) or len(digest) != 32:
-        raise MalformedRecordError(f"not a {DIGEST_HEADER}", expected="sha-256=:BASE64:", found=ascii(text))
-    return digest
-
-
-def content_digest(digest: bytes) -> str:
-    """The value of `DIGEST_HEADER` for a body with this SHA-256."""
-    return f"sha-256=:{base64.b64encode(digest).decode()}:"

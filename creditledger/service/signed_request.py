@@ -2,6 +2,7 @@
 
 Source: specs/service.md §5."""
 
+import base64
 import re
 from dataclasses import dataclass
 from hashlib import sha256
@@ -13,6 +14,7 @@ from creditledger.transparency.bls import BlsSigner, verify_bls
 from creditledger.transparency.keys import Ed25519Signer, verify_ed25519
 
 REQUEST_HEADER: Final = "creditledger-request"
+DIGEST_HEADER: Final = "content-digest"
 REQUEST_AHEAD_MS_MAX: Final = 300_000
 LINK_AHEAD_MS_MAX: Final = 7 * 86_400_000
 NO_BODY: Final = sha256(b"").digest()
@@ -23,6 +25,7 @@ _ED25519: Final = r"([0-9a-f]{64}) ([1-9][0-9]{0,15}) ([0-9a-f]{128})"
 _BLS: Final = r"([0-9a-f]{96}) ([1-9][0-9]{0,15}) ([0-9a-f]{192})"
 _HEADER: Final = re.compile(f"v1 (?:{_ED25519}|{_BLS})")
 _LINK: Final = re.compile(_ED25519)
+_DIGEST: Final = re.compile(r"sha-256=:([A-Za-z0-9+/]{43}=):")
 _LINK_FIELDS: Final = ("key", "expires", "signature")
 
 
@@ -118,6 +121,23 @@ def sign_request(
         ledger_id, audience, expires_unix_ms, method=method, target=target, body_digest=body_digest
     )
     return f"v1 {signer.public_key.hex()} {expires_unix_ms} {signer.sign(message).hex()}"
+
+
+def content_digest(digest: bytes) -> str:
+    """The value of `DIGEST_HEADER` for a body with this SHA-256: it says, before the body comes, what the
+    signature covers. Source: specs/service.md §6.1."""
+    return f"sha-256=:{base64.b64encode(digest).decode()}:"
+
+
+def read_content_digest(header: str) -> bytes:
+    """The inverse of `content_digest`. Raises MalformedRecordError."""
+    match = _DIGEST.fullmatch(header)
+    digest = b"" if match is None else base64.b64decode(match[1])
+    if content_digest(digest) != header:
+        raise MalformedRecordError(
+            "not a digest of a body", expected="sha-256=:BASE64:", found=f"{len(header)} characters"
+        )
+    return digest
 
 
 def sign_link(signer: Ed25519Signer, *, ledger_id: bytes, target: str, expires_unix_ms: int) -> str:

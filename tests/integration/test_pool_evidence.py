@@ -16,8 +16,13 @@ import pytest
 from cli_pools import Stage, ask
 from creditledger.ledger.keyring import load_key
 from creditledger.minting.kept_inputs import SEALED_INPUTS_BYTES_MAX
-from creditledger.service.evidence_app import DIGEST_HEADER, content_digest
-from creditledger.service.signed_request import NO_BODY, REQUEST_HEADER, sign_request
+from creditledger.service.signed_request import (
+    DIGEST_HEADER,
+    NO_BODY,
+    REQUEST_HEADER,
+    content_digest,
+    sign_request,
+)
 from creditledger.transparency.bls import BlsSigner
 from creditledger.transparency.keys import Ed25519Signer
 from pool_processes import RunningPool, serving
