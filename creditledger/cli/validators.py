@@ -1,42 +1,54 @@
-"""`validate`: a committee member's loop over a ledger in a directory. Source: specs/cli.md §11."""
+"""`validate`: a committee member's loop. Source: specs/cli.md §11."""
 
 import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
+from creditledger.cli.listening import ends_on_sigterm
 from creditledger.cli.opening import reading, writing
 from creditledger.cli.options import (
     INPUT_FILE,
-    directory_argument,
     json_option,
     key_file,
+    ledger_argument,
     model_option,
     model_path,
 )
 from creditledger.cli.output import emit, note
+from creditledger.cli.validation_place import validator_afar, validator_here
 from creditledger.errors import BusyError, RoleError, UnknownIdError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from creditledger.activations.runners.numpy_llama import NumpyLlama
-    from creditledger.ledger.ledger import Acknowledgement, Ledger
-    from creditledger.records.entry import Submission
+    from creditledger.cli.validation_place import Runners
+    from creditledger.ledger.ledger import Ledger
     from creditledger.validation.validator import Action, Validator
     from creditledger.validation.validator_key import ValidatorKey
 
 STEPS_AT_ONCE: Final = 64
 
+T = TypeVar("T")
+
 
 @click.command()
-@directory_argument
+@ledger_argument
 @model_option
 @click.option("--key", "key_path", required=True, type=INPUT_FILE, callback=key_file)
 @click.option("--once", is_flag=True, help="Do what is due now, then end.")
 @click.option("--interval", type=click.IntRange(1, 86_400), default=5, show_default=True, metavar="SECONDS")
 @click.option("--journal", "journal_path", type=click.Path(path_type=Path), help="Default: KEY.journal.")
+@click.option(
+    "--evidence",
+    multiple=True,
+    metavar="[NODE@]URL",
+    help="Where LEDGER is a URL: asked for evidence before the pool.",
+)
 @json_option
 def validate(
     ledger: Path,
@@ -45,35 +57,72 @@ def validate(
     once: bool,
     interval: int,
     journal_path: Path | None,
+    evidence: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Certify rounds and check the receipts that are drawn for this validator, until interrupted.
 
     What it promises is in its journal before it is signed: keep that beside the key, for both together
     are the validator. With --once it ends when nothing is due."""
+    from creditledger.ledger.opening import is_copy
+
     journal = journal_path or key_path.with_name(key_path.name + ".journal")
-    with reading(ledger) as opened:
-        key = _seated_key(opened, key_path)
-        runners = _runners(opened, model)
-    validator = _validator(ledger, key, runners, journal)
-    try:
-        while True:
-            was_idle = True
-            for action in _due(ledger, validator, is_patient=not once):
-                was_idle = False
-                emit(_row(action), as_json=as_json)
-            if once:
-                break
-            if was_idle:
-                for runner in runners.values():
-                    runner.release()
-            time.sleep(interval)
-    except KeyboardInterrupt:
-        note("stopped")
-    finally:
-        validator.close()
+    is_afar = is_copy(ledger)
+    if evidence and not is_afar:
+        raise click.UsageError("--evidence is for a LEDGER at a URL: a directory has its own")
+
+    def begin() -> "tuple[Validator, Runners]":
+        with reading(ledger) as found:
+            key, runners = _seated_key(found, key_path), _runners(found, model)
+        place = (
+            validator_afar(ledger, key, runners, journal, evidence=evidence)
+            if is_afar
+            else validator_here(ledger, key, runners, journal)
+        )
+        return opened.enter_context(place), runners
+
+    with ends_on_sigterm(), ExitStack() as opened:
+        try:
+            # Whoever starts before its pool waits for it.
+            validator, runners = _patiently(begin, interval) if is_afar and not once else begin()
+            advance = _nothing if is_afar else partial(_advance, ledger)
+            _work(validator, runners, advance, interval=None if once else interval, as_json=as_json)
+        except KeyboardInterrupt:
+            note("stopped")
     if once and not as_json:
         note("nothing more is due")
+
+
+def _work(
+    validator: "Validator",
+    runners: "Runners",
+    advance: Callable[[], None],
+    *,
+    interval: int | None,
+    as_json: bool,
+) -> None:
+    """Do what is due every ``interval`` seconds; None: once."""
+    while True:
+        was_idle = True
+        for action in _due(validator, advance, is_patient=interval is not None):
+            was_idle = False
+            emit(_row(action), as_json=as_json)
+        if interval is None:
+            return
+        if was_idle:
+            for runner in runners.values():
+                runner.release()
+        time.sleep(interval)
+
+
+def _patiently(begin: Callable[[], T], interval: int) -> T:
+    """What ``begin`` gives, as soon as it is not busy any more."""
+    while True:
+        try:
+            return begin()
+        except BusyError as error:
+            note(f"busy, trying again later: {error}")
+        time.sleep(interval)
 
 
 def _seated_key(ledger: "Ledger", path: Path) -> "ValidatorKey":
@@ -88,7 +137,7 @@ def _seated_key(ledger: "Ledger", path: Path) -> "ValidatorKey":
     return key
 
 
-def _runners(ledger: "Ledger", model: str) -> "dict[bytes, NumpyLlama]":
+def _runners(ledger: "Ledger", model: str) -> "Runners":
     """The model's runner by its digest; none where the pool has no model to check."""
     from creditledger.credits.reading import parameters_in_force
 
@@ -108,37 +157,11 @@ def _runners(ledger: "Ledger", model: str) -> "dict[bytes, NumpyLlama]":
     return {digest: NumpyLlama(loaded)}
 
 
-def _validator(
-    path: Path, key: "ValidatorKey", runners: "dict[bytes, NumpyLlama]", journal: Path
-) -> "Validator":
-    from creditledger.ledger.directory import LedgerDirectory
-    from creditledger.ledger.source import DirectorySource
-    from creditledger.transparency.trust_policy import TrustPolicy
-    from creditledger.validation.evidence import DirectoryEvidence
-    from creditledger.validation.validator import Validator
-
-    def submit(submission: "Submission") -> "Acknowledgement":
-        with writing(path) as ledger:
-            return ledger.append(submission)
-
-    directory, beside = LedgerDirectory(path), DirectoryEvidence(path)
-    return Validator(
-        DirectorySource(directory.public),
-        key=key,
-        runner=runners,
-        journal=journal,
-        evidence=beside,
-        sink=beside,
-        policy=TrustPolicy.load(directory.policy),
-        submit=submit,
-    )
-
-
-def _due(path: Path, validator: "Validator", *, is_patient: bool) -> "Iterator[Action]":
+def _due(validator: "Validator", advance: Callable[[], None], *, is_patient: bool) -> "Iterator[Action]":
     """Step by step what is due, until nothing is. Between steps others may write."""
     try:
         for _ in range(STEPS_AT_ONCE):
-            _advance(path)
+            advance()
             actions = validator.step()
             yield from actions
             if not actions:
@@ -154,6 +177,10 @@ def _advance(path: Path) -> None:
 
     with writing(path) as ledger:
         advance(ledger)
+
+
+def _nothing() -> None:
+    """A pool that is served advances by itself."""
 
 
 def _row(action: "Action") -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 Nothing of it is believed here: what is named by its digest is held against it, the rest when it is opened."""
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -14,6 +13,7 @@ import httpx2
 from creditledger.errors import BusyError, IntegrityError, MalformedRecordError
 from creditledger.ledger.clock import Clock, system_clock
 from creditledger.ledger.directory import FILE_BYTES_MAX
+from creditledger.ledger.json_text import read_json
 from creditledger.minting.handover import HANDOVER_BYTES_MAX
 from creditledger.minting.kept_inputs import SEALED_INPUTS_BYTES_MAX
 from creditledger.service.evidence_path import EvidenceKind, EvidencePath
@@ -28,6 +28,8 @@ from creditledger.service.signed_request import (
 from creditledger.transparency.bls import BlsSigner
 from creditledger.transparency.keys import Ed25519Signer
 
+POOLS_OWN: Final = "/v1/evidence"
+"""Where below its URL a pool's server has the application."""
 TIMEOUT_SECONDS: Final = 30.0
 BYTES_PER_SECOND: Final = 256 * 1024
 """The slowest that evidence may come; each so many bytes that it may have give it a second more."""
@@ -54,8 +56,8 @@ class _Answer:
     def says_absent(self) -> bool:
         """Whether it was the application that had nothing; whoever else says 404 says nothing of it."""
         try:
-            told = json.loads(self.content)
-        except (ValueError, RecursionError):
+            told = read_json(self.content)
+        except MalformedRecordError:
             return False
         return self.status == 404 and isinstance(told, dict) and told.get("error") == "UnknownIdError"
 
