@@ -19,7 +19,6 @@ from creditledger.activations.runners.numerics import FUSED
 from creditledger.activations.runners.numpy_llama import NumpyLlama
 from creditledger.activations.runners.weights import LoadedModel
 from creditledger.ledger.keyring import load_key
-from creditledger.ledger.ledger import Ledger
 from creditledger.minting.handover import HANDOVER_SUFFIX
 from creditledger.minting.minter import Minter
 from creditledger.redemption.order import Order
@@ -120,6 +119,11 @@ class FarPool:
         ask("confirm", self.url, self.folder / name, "--key", self.home("alice") / "key")
         return digests
 
+    def granted_and_worked(self, name: str) -> list[str]:
+        """`work` as soon as there is something to pay with."""
+        self.until("a grant", lambda: ask("balance", self.url, "alice")["available_micro"] > 0)
+        return self.work(name)
+
     def bring(self, node: Path) -> None:
         """Bring all that the node kept to the pool."""
         signer, ledger_id = load_key(node / "key").ed25519(), self.served.ledger_id
@@ -144,11 +148,6 @@ class FarPool:
     def receipt(self, digest: str) -> dict[str, Any]:
         found: dict[str, Any] = self.served.get(f"/v1/receipts/{digest}").json()
         return found
-
-    def entries(self) -> list[Any]:
-        """The records logged so far."""
-        with Ledger.open(self.directory, read_only=True) as ledger:
-            return [ledger.entry(index).record for index in range(ledger.size)]
 
 
 @contextmanager

@@ -59,12 +59,13 @@ def validator_here(
 
 @contextmanager
 def validator_afar(
-    copy: Path, key: "ValidatorKey", runners: "Runners", journal: Path, *, evidence: Sequence[str]
+    copy: Path, key: "ValidatorKey", runners: "Runners", journal: Path, *, evidence: Sequence[tuple[str, str]]
 ) -> "Iterator[Validator]":
     """Over the pool that ``copy`` is a copy of: it reads, submits and fetches evidence over HTTP.
 
-    ``evidence``: ``[NODE@]URL``, asked before the pool's own. The copy may be thrown away at any time: what
-    must last is in the journal. Raises UsageError, UnknownIdError, MalformedRecordError, BusyError."""
+    ``evidence``: node, or nothing for the pool, and URL of each place asked before the pool's own. The copy
+    may be thrown away at any time: what must last is in the journal. Raises UnknownIdError,
+    MalformedRecordError, BusyError."""
     from creditledger.credits.reading import parameters_in_force
     from creditledger.ledger.opening import open_ledger
     from creditledger.service.http_evidence import HttpEvidence
@@ -117,17 +118,24 @@ def _pools_own(ledger: "Ledger", url: str) -> "EvidencePlace":
     return EvidencePlace(url=url + POOLS_OWN, audience=ledger.id)
 
 
-def _places(ledger: "Ledger", texts: Sequence[str]) -> "list[EvidencePlace]":
-    from creditledger.service.http_evidence import EvidencePlace
-
-    places = []
-    for text in texts:
+def place_texts(
+    ctx: click.Context, param: click.Parameter, value: tuple[str, ...]
+) -> tuple[tuple[str, str], ...]:
+    """Converts ``[NODE@]URL``, each to the node, or nothing, and the URL."""
+    found = []
+    for text in value:
         node, at, url = text.partition("@")
         if not at or "/" in node:
             node, url = "", text
         if not url.startswith(("http://", "https://")):
-            raise click.BadParameter(f"expected [NODE@]URL, not {text[:200]!r}", param_hint="--evidence")
-        with ledger.read() as state:
-            audience = account_id(state, node) if node else ledger.id
-        places.append(EvidencePlace(url=url, audience=audience))
-    return places
+            raise click.BadParameter(f"expected [NODE@]URL, not {text[:200]!r}", ctx, param)
+        found.append((node, url))
+    return tuple(found)
+
+
+def _places(ledger: "Ledger", evidence: Sequence[tuple[str, str]]) -> "list[EvidencePlace]":
+    from creditledger.service.http_evidence import EvidencePlace
+
+    with ledger.read() as state:
+        owners = [account_id(state, node) if node else ledger.id for node, _ in evidence]
+    return [EvidencePlace(url=url, audience=owner) for (_, url), owner in zip(evidence, owners, strict=True)]

@@ -20,7 +20,7 @@ from creditledger.cli.options import (
     model_path,
 )
 from creditledger.cli.output import emit, note
-from creditledger.cli.validation_place import validator_afar, validator_here
+from creditledger.cli.validation_place import place_texts, validator_afar, validator_here
 from creditledger.errors import BusyError, RoleError, UnknownIdError
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ T = TypeVar("T")
     "--evidence",
     multiple=True,
     metavar="[NODE@]URL",
+    callback=place_texts,
     help="Where LEDGER is a URL: asked for evidence before the pool.",
 )
 @json_option
@@ -57,7 +58,7 @@ def validate(
     once: bool,
     interval: int,
     journal_path: Path | None,
-    evidence: tuple[str, ...],
+    evidence: tuple[tuple[str, str], ...],
     as_json: bool,
 ) -> None:
     """Certify rounds and check the receipts that are drawn for this validator, until interrupted.

@@ -37,10 +37,16 @@ class Processes:
         self._running: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(
-        self, name: str, arguments: Sequence[str], *, is_cued: bool = False, passed: Sequence[int] = ()
+        self,
+        name: str,
+        arguments: Sequence[str],
+        *,
+        is_cued: bool = False,
+        passed: Sequence[int] = (),
+        home: Path | None = None,
     ) -> "subprocess.Popen[bytes]":
         """Run ``python -m`` with ``arguments``. ``is_cued``: over its stdin and stdout. ``passed``:
-        descriptors that it keeps.
+        descriptors that it keeps. ``home``: where it works, and keeps what the command line keeps.
 
         In a session of its own it does not hear the terminal's Ctrl-C: the story ends it in order."""
         with (self._logs / f"{name}.log").open("wb") as log:
@@ -50,7 +56,8 @@ class Processes:
                 stdin=pipe,
                 stdout=pipe,
                 stderr=log,
-                env=_environment(),
+                env=_environment() | ({} if home is None else {"XDG_STATE_HOME": str(home)}),
+                cwd=home,
                 start_new_session=True,
                 preexec_fn=die_with_parent,
                 pass_fds=tuple(passed),

@@ -17,6 +17,7 @@ from creditledger.cli.demonstration.stage import Measure
 from creditledger.errors import BusyError
 from creditledger.ledger.audit import AuditReport, audit_source
 from creditledger.ledger.clock import Clock
+from creditledger.ledger.directory import replace_file
 from creditledger.ledger.keyring import bind_key, save_key
 from creditledger.ledger.ledger import Ledger
 from creditledger.service.http_source import HttpSource
@@ -96,12 +97,13 @@ class StageServed:
         self._opened.close()
 
     def _kept_validator(self, cast: Cast, number: int, ledger_id: bytes) -> Path:
-        """The validator's key file, away from the operator's."""
-        folder = self._scene.folder / "validators"
-        folder.mkdir(mode=0o700, exist_ok=True)
-        path = folder / f"{validator_name(number)}.key"
+        """The validator's key file, away from the operator's, and the policy that it reads under."""
+        folder = self._scene.folder.absolute() / "validators" / validator_name(number)
+        folder.mkdir(mode=0o700, parents=True)
+        path = folder / "key"
         save_key(path, cast.validators[number])
         bind_key(path, ledger_id=ledger_id)
+        replace_file(folder / "policy", (self._scene.folder / "policy").read_bytes())
         return path
 
     def _served(self) -> str:
@@ -123,9 +125,12 @@ class StageServed:
         return f"http://{address}"
 
     def _start_validator(self, name: str, key: Path) -> None:
-        model = [] if self._scene.model_path is None else [str(self._scene.model_path)]
-        words = [self.url, str(self._scene.folder), str(key), *model]
-        self._processes.start(name, ["creditledger.cli.demonstration.validator_process", *words])
+        """It has its folder, and the pool's URL: rounds, evidence and verdicts come and go over HTTP."""
+        words = ["validate", self.url, "--key", str(key), "--policy", str(key.with_name("policy"))]
+        if self._scene.model_path is not None:
+            words += ["--model", str(self._scene.model_path.absolute())]
+        words += ["--interval", str(INTERVAL_SECONDS)]
+        self._processes.start(name, ["creditledger", *words], home=key.parent)
 
     def _part(self, name: str, part: str, number: int = 0, nodes: tuple[str, ...] = ()) -> CuedProcess:
         call = Call(part=part, number=number, url=self.url, nodes=nodes, scene=self._scene)
