@@ -1,4 +1,4 @@
-"""Evidence in places on the network: fetched, and shipped. Source: specs/service.md §6.3.
+"""Evidence in places on the network: fetched, and shipped. Source: specs/service.md §6.2.
 
 Nothing of it is believed here: what is named by its digest is held against it, the rest when it is opened."""
 
@@ -166,7 +166,7 @@ class HttpEvidence:
                     extensions={"trace": deadline.watch},
                 ) as response:
                     self._stream = deadline.stream
-                    answer = _bounded(place, response, most)
+                    answer = _bounded(place, response, most if method == "GET" else _PROBLEM_BYTES_MAX)
             except httpx2.HTTPError as error:
                 self._stream = None
                 raise _away(place, type(error).__name__) from error

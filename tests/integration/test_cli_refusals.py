@@ -1160,6 +1160,22 @@ REFUSED: dict[str, tuple[Arguments, int, str]] = {
         2,
         "MalformedRecordError",
     ),
+    "validate: a place of evidence for a directory": (
+        lambda p: [
+            *("validate", p.pool, "--key", p.pool / "keys" / "validator-0.key"),
+            *("--evidence", "http://node.example", "--once"),
+        ],
+        2,
+        "UsageError",
+    ),
+    "validate: a place of evidence that is no URL": (
+        lambda p: [
+            *("validate", p.pool, "--key", p.pool / "keys" / "validator-0.key"),
+            *("--evidence", "n1@nowhere", "--once"),
+        ],
+        2,
+        "UsageError",
+    ),
     # serve
     "serve: no address": (lambda p: ["serve", p.pool, "--listen", "nowhere"], 2, "UsageError"),
     "serve: no ledger": (lambda p: ["serve", p / "void", "--listen", "127.0.0.1:0"], 5, "StorageError"),

@@ -23,7 +23,7 @@ def description() -> Schema:
     return {
         "openapi": "3.1.0",
         "info": {"title": "creditledger", "version": __version__, "license": {"name": "Apache-2.0"}},
-        "paths": _appends() | _reads() | _admissions() | _files() | _watches(),
+        "paths": _appends() | _reads() | _admissions() | _evidence() | _files() | _watches(),
         "components": {
             "schemas": _schemas(),
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
@@ -101,6 +101,29 @@ def _admissions() -> Schema:
             "get": _read("What became of a request to join", _ref("Admission"), (404, 503)),
         },
     }
+
+
+def _evidence() -> Schema:
+    """Of signed requests: nobody without a key gets more than a refusal."""
+    refusals = (400, 403, 404, 405, 409, 410, 411, 422, 503, 507)
+    written = _content("application/json", _object({"name": _TEXT, "bytes": _NUMBER}))
+    shown = {"200": _content("application/octet-stream", _BYTES)}
+    signed = {"name": "creditledger-request", "in": "header", "required": True, "schema": _TEXT}
+    digest = {"name": "content-digest", "in": "header", "required": True, "schema": _TEXT}
+    body = {"required": True, "content": {"application/octet-stream": {"schema": _BYTES}}}
+    bring = _operation("Bring evidence", {"200": written, "201": written}, refusals)
+    show = {"get": _operation("Show evidence", shown, refusals) | {"parameters": [signed]}}
+    put = {"put": bring | {"parameters": [signed, digest], "requestBody": body}}
+    root, account = _id("an input root", _HEX), _id("who brought it", _HEX) | {"name": "account"}
+    name = {"type": "string", "pattern": "^[0-9a-f]{64}-[0-9]{1,18}-[0-9]{1,4}$"}
+    paths: Schema = {}
+    for kind in ("inputs", "handover"):
+        paths[f"/v1/evidence/{kind}/{{id}}"] = {"parameters": [root]} | show | put
+        paths[f"/v1/evidence/{kind}/{{id}}/{{account}}"] = {"parameters": [root, account]} | show
+    for kind in ("sealed", "profile"):
+        paths[f"/v1/evidence/{kind}/{{id}}"] = {"parameters": [_id("its digest", _HEX)]} | show
+    refutation = {"parameters": [_id("receipt, round and member", name)]}
+    return paths | {"/v1/evidence/refutations/{id}": refutation | show | put}
 
 
 def _files() -> Schema:
