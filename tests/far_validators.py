@@ -119,10 +119,10 @@ class FarPool:
         ask("confirm", self.url, self.folder / name, "--key", self.home("alice") / "key")
         return digests
 
-    def granted_and_worked(self, name: str) -> list[str]:
+    def granted_and_worked(self, name: str, *, honest: bool = True) -> list[str]:
         """`work` as soon as there is something to pay with."""
         self.until("a grant", lambda: ask("balance", self.url, "alice")["available_micro"] > 0)
-        return self.work(name)
+        return self.work(name, honest=honest)
 
     def bring(self, node: Path) -> None:
         """Bring all that the node kept to the pool."""

@@ -12,10 +12,13 @@ from random import Random
 
 import pytest
 
-from cli_pools import ask, cli
+from cli_pools import cli
+from creditledger.errors import BusyError
+from creditledger.ledger.keyring import load_key
 from creditledger.records.entry import Submission
 from creditledger.records.round import Attestation
 from creditledger.records.verdict import Commit, Reveal
+from creditledger.service.http_evidence import POOLS_OWN, EvidencePlace, HttpEvidence
 from far_validators import FarPool, far_pool, own_environment
 
 
@@ -27,6 +30,13 @@ def pool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FarPool]:
         yield pool
 
 
+def evidence_for(pool: FarPool, name: str) -> HttpEvidence:
+    """The pool's evidence as the owner of an account may see it."""
+    place = EvidencePlace(url=pool.url + POOLS_OWN, audience=pool.served.ledger_id)
+    signer = load_key(pool.home(name) / "key").ed25519()
+    return HttpEvidence([place], signer=signer, ledger_id=pool.served.ledger_id)
+
+
 def stopped(running: "list[subprocess.Popen[str]]") -> None:
     for process in running:
         process.terminate()
@@ -35,20 +45,23 @@ def stopped(running: "list[subprocess.Popen[str]]") -> None:
         assert process.returncode == 0
 
 
-def test_three_validators_with_a_url_each_and_a_node_come_to_vested_credits(pool: FarPool) -> None:
+def test_three_validators_with_a_url_each_and_a_node_come_to_verdicts(pool: FarPool) -> None:
     """Nobody shares a directory with anybody: rounds are certified by signatures that came as records, inputs
-    came by the node's own hand, and a cheat is refuted with evidence that its pool shows it."""
+    came by the node's own hand, and a cheat is refuted with evidence that the pool shows it and no other."""
     running = [pool.validate(number) for number in range(3)]
-    pool.until("the grant is certified", lambda: ask("balance", pool.url, "alice")["available_micro"] > 0)
-    honest = pool.work("job")
-    pool.until("the work is settled", lambda: all(pool.receipt(one)["settled"] for one in honest))
-    assert {pool.receipt(one)["outcome"] for one in honest} == {"upheld"}
-    false = pool.work("false job", honest=False)[1]
+    true, false = pool.granted_and_worked("job", honest=False)
     pool.until("the cheat is refuted", lambda: pool.receipt(false)["outcome"] == "refuted")
+    pool.until("the rest is upheld", lambda: pool.receipt(true)["outcome"] == "upheld")
     stopped(running)
-    assert ask("balance", pool.url, "n1")["verified_micro"] > 0
     shipped = sorted((pool.directory / "evidence").glob(f"{false}-*.refutation"))
-    assert len(shipped) == 2
+    assert shipped
+    own, strange = (evidence_for(pool, name) for name in ("n1", "alice"))
+    name = shipped[0].name
+    assert own.refutation(name, most=1 << 20) == shipped[0].read_bytes()
+    with pytest.raises(BusyError, match="neither shows evidence"):
+        strange.refutation(name, most=1 << 20)
+    own.close()
+    strange.close()
     assert all(not list((pool.folder / f"validator-{n}").glob("**/sealed/*")) for n in range(3))
 
 

@@ -11,9 +11,11 @@ from creditledger.errors import StorageError
 from creditledger.ledger.audit import audit
 from creditledger.ledger.fsck import fsck
 from creditledger.ledger.retention import KEPT_MS_MIN, Erased, erase_ended, is_over
+from creditledger.minting.handover import HANDOVER_SUFFIX
 from creditledger.records.job import Job
 from creditledger.records.receipt import Receipt
 from creditledger.records.verdict import Outcome
+from creditledger.validation.evidence import brought_name
 from fakes.cast import HOUR_MS
 from fakes.working_pool import Kernel, WorkingPool
 
@@ -71,6 +73,19 @@ def test_handovers_go_with_their_inputs(pool: WorkingPool) -> None:
     found = erased_after(pool, KEPT_MS_MIN)
     assert (found.sealed, found.evidence, found.kept) == (2, 3, 1)
     assert [path.name for path in kept(pool)] == [".building-x", f"{'ab' * 32}.handover"]
+
+
+def test_what_accounts_brought_to_the_pool_goes_too(pool: WorkingPool) -> None:
+    """Inputs and handovers with an account's name on them are those of the root that they begin with."""
+    _, receipts = worked(pool)
+    evidence, node = pool.ledger.directory.evidence, pool.nodes[1].public_key
+    root = receipts[1][0].input_root
+    (evidence / brought_name(root, node)).write_bytes(b"sealed")
+    (evidence / brought_name(root, node, suffix=HANDOVER_SUFFIX)).write_bytes(b"signed")
+    (evidence / brought_name(b"?" * 32, node)).write_bytes(b"of nothing logged")
+    found = erased_after(pool, KEPT_MS_MIN)
+    assert (found.sealed, found.evidence, found.kept) == (2, 4, 1)
+    assert [path.name for path in kept(pool)] == [brought_name(b"?" * 32, node)]
 
 
 @pytest.mark.parametrize(("vesting_ms", "window"), [(0, KEPT_MS_MIN), (3 * KEPT_MS_MIN, 3 * KEPT_MS_MIN)])
