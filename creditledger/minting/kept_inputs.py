@@ -8,8 +8,9 @@ from typing import Final
 
 from creditledger.activations.delivered import Rows
 from creditledger.activations.sealing import AuditKey, OpenedInputs
+from creditledger.errors import StorageError
 from creditledger.ledger.directory import disk_errors, read_file, replace_file
-from creditledger.minting.handover import HANDOVER_SUFFIX, KeysOf, verify_handover
+from creditledger.minting.handover import HANDOVER_BYTES_MAX, HANDOVER_SUFFIX, KeysOf, verify_handover
 from creditledger.minting.sealed_evidence import open_inputs, seal_inputs
 from creditledger.records.receipt import Handover
 
@@ -75,6 +76,14 @@ class KeptInputs:
         replace_file(self._directory / (handover.root.hex() + HANDOVER_SUFFIX), encoded)
         return handover
 
+    def sealed(self, input_root: bytes) -> bytes | None:
+        """The sealed inputs kept under ``input_root``, if they are. Raises StorageError."""
+        return _read(self._directory / input_root.hex(), most=SEALED_INPUTS_BYTES_MAX)
+
+    def handover(self, input_root: bytes) -> bytes | None:
+        """The signed handover that came with them, if one did. Raises StorageError."""
+        return _read(self._directory / (input_root.hex() + HANDOVER_SUFFIX), most=HANDOVER_BYTES_MAX)
+
     def open_inputs(self, input_root: bytes, key: AuditKey) -> OpenedInputs:
         """What was kept under ``input_root``. Raises StorageError if nothing is, OpeningError."""
         sealed = read_file(
@@ -113,6 +122,15 @@ class KeptInputs:
         files = [path for path in self._directory.iterdir() if _is_root(path.name)]
         stats = sorted(((path.stat(), path.name) for path in files), key=lambda item: item[0].st_mtime_ns)
         return {name: stat.st_size for stat, name in stats}
+
+
+def _read(path: Path, *, most: int) -> bytes | None:
+    try:
+        return read_file(path, what="kept evidence", most=most)
+    except StorageError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            return None
+        raise
 
 
 def _is_root(name: str) -> bool:

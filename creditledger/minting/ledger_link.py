@@ -2,7 +2,7 @@
 
 Source: specs/minting.md §4."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
@@ -18,26 +18,65 @@ from creditledger.credits.reading import (
     parameters_with,
 )
 from creditledger.errors import HoldClosedError, UnknownIdError
+from creditledger.ledger.evidence_place import EvidencePlace
 from creditledger.ledger.ledger import Ledger
 from creditledger.ledger.opening import Place, open_ledger
-from creditledger.ledger.writer import Acknowledgement
+from creditledger.ledger.remote_ledger import RemoteLedger
+from creditledger.ledger.writer import Acknowledgement, Outcome
 from creditledger.records.entry import Submission
 from creditledger.records.job import Job
 from creditledger.records.parameters import Parameters
+from creditledger.transparency.keys import Ed25519Signer
 
 
 class LedgerLink:
-    """A `Ledger` of this process, or a ledger's directory or URL that is opened for each use and let go.
+    """A `Ledger` of this process, a ledger's directory that is opened for each use and let go, or a URL.
 
-    A node goes on with the terms that it last saw while a service is away."""
+    Of a ledger behind a URL the terms are those that were last seen: nothing here waits for the network but
+    what says so."""
 
     def __init__(self, ledger: Ledger | Place, *, clock: Callable[[], int]) -> None:
-        """Raises what `Ledger.open` raises."""
+        """Raises what `open_ledger` raises; a service that is away is not missed if it was seen before."""
         self._ledger = ledger
         self._clock = clock
+        self._own: Ledger | None = None
+        if not isinstance(ledger, Ledger):
+            opened = open_ledger(ledger, read_only=True, clock=clock, may_be_stale=True)
+            if isinstance(opened, RemoteLedger):
+                self._ledger = self._own = opened
+            else:
+                opened.close()
         with self._reading() as opened:
             self.ledger_id: bytes = opened.id
             self.path: Path = Path(opened.path)
+
+    def close(self) -> None:
+        """Let go of what was opened here; a second call does nothing."""
+        own, self._own = self._own, None
+        if own is not None:
+            own.close()
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether another machine writes the ledger."""
+        return isinstance(self._ledger, RemoteLedger)
+
+    def follow(self) -> None:
+        """See what is new behind a URL: waits for the network. Raises what `RemoteLedger.follow` raises."""
+        self._remote().follow()
+
+    def submit_all(self, submissions: Sequence[Submission]) -> Sequence[Outcome]:
+        """Have the service log them: waits for the network. Raises what `RemoteLedger.submit` raises."""
+        return self._remote().submit(submissions)
+
+    def evidence_place(self, key: Ed25519Signer) -> EvidencePlace:
+        """Where the service takes the evidence that ``key``'s account keeps for checks."""
+        return self._remote().evidence_place(key)
+
+    def _remote(self) -> RemoteLedger:
+        if not isinstance(self._ledger, RemoteLedger):
+            raise AssertionError("only a ledger behind a URL is asked over the network")
+        return self._ledger
 
     def parameters(self) -> Parameters:
         """The parameters in force."""
@@ -103,7 +142,7 @@ class LedgerLink:
         if isinstance(self._ledger, Ledger):
             yield self._ledger
             return
-        ledger = open_ledger(self._ledger, read_only=True, clock=self._clock, may_be_stale=True)
+        ledger = open_ledger(self._ledger, read_only=True, clock=self._clock)
         try:
             yield ledger
         finally:

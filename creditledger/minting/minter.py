@@ -1,13 +1,11 @@
 """A node's side of the ledger: sessions make receipts, flushing logs them. Source: specs/minting.md."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
-from itertools import chain
 from pathlib import Path
-from threading import Lock
-from typing import Any
+from typing import Any, Final
 
 from creditledger.activations.calibration import CalibrationProfile
 from creditledger.activations.model import ModelDescription
@@ -19,30 +17,49 @@ from creditledger.ledger.keyring import KeyRole, load_key
 from creditledger.ledger.ledger import Ledger
 from creditledger.ledger.opening import Place
 from creditledger.ledger.writer import Acknowledgement
-from creditledger.minting.batching import cut_batches, sign_batch
+from creditledger.minting.batching import sign_batch
+from creditledger.minting.dispatch import Dispatch
+from creditledger.minting.evidence_ahead import EvidenceAhead
 from creditledger.minting.failures import FailureCount
 from creditledger.minting.handover import sign_handover
 from creditledger.minting.kept_inputs import KeptInputs
 from creditledger.minting.ledger_link import LedgerLink
-from creditledger.minting.outbox import MemoryOutbox, Outbox, SubmissionQueue, Submit
+from creditledger.minting.outbox import (
+    MemoryOutbox,
+    Outbox,
+    SubmissionQueue,
+    Submit,
+    SubmitAll,
+    one_by_one,
+)
 from creditledger.minting.receipt_maker import MintedReceipt, ReceiptMaker
 from creditledger.minting.sealed_evidence import audit_keys
 from creditledger.minting.selection import SelectedRows, Selection, positions_of
 from creditledger.minting.session import Session
+from creditledger.minting.shipper import Shipper
+from creditledger.minting.shipping import Shipping
 from creditledger.minting.torch_hook import Attachment, attach_hooks
 from creditledger.minting.window import Window
 from creditledger.minting.work_order import WorkOrder
 from creditledger.minting.worker import Worker
 from creditledger.records.entry import Submission
+from creditledger.records.parameters import Parameters
 from creditledger.records.receipt import BF16_NUMERICS, Handover, Numerics, Receipt
 from creditledger.transparency.keys import Ed25519Signer
+
+NODES: Final = "nodes"
+"""The folder in a copy of a ledger that has one for each node of this machine."""
+AT_ONCE: Final = 64
+"""Batches that a service is sent together."""
 
 
 class Minter:
     """Mints receipts for one node and one model.
 
     Its constructor and `session` raise for what cannot work at all. From then on nothing that fails
-    reaches the model: failures are counted in `failures`, and receipts are missing."""
+    reaches the model: failures are counted in `failures`, and receipts are missing.
+
+    To a ledger behind a URL a thread of its own ships what was minted: nothing here waits for the network."""
 
     def __init__(
         self,
@@ -57,42 +74,69 @@ class Minter:
         profiles: Mapping[int, CalibrationProfile] | None = None,
         numerics: Numerics = BF16_NUMERICS,
         submit: Submit | None = None,
+        shipping: Shipping | None = None,
     ) -> None:
         """``ledger``: opened, or its directory or URL. ``key``: the node's, or its key file. ``outbox``:
-        where batches wait durably; None keeps them in memory. ``evidence``: where sealed inputs are kept;
-        None is the ledger's own. ``profiles``: by the span's ``layer_stop``; None reads the ledger's.
-        ``submit``: where batches go; None is ``ledger``. With it a ``ledger`` that another process writes
-        is only read.
+        where batches wait durably; None keeps them in memory, or for a URL beside this machine's copy of the
+        ledger. ``evidence``: where sealed inputs are kept; None is the ledger's own, or for a URL beside the
+        copy. ``shipping``: how often, and within which bounds. ``profiles``: by the span's ``layer_stop``;
+        None reads the ledger's. ``submit``: where batches go; None is ``ledger``. With it a ``ledger`` that
+        another process writes is only read, and nothing is shipped.
 
-        Raises RoleError for another role's or ledger's key and for a retired one, StorageError,
-        KeyFormatError, ActivationError for numerics whose activations are not bf16, fp16 or fp32."""
-        self._link = LedgerLink(ledger, clock=clock)
-        self._key = _signer(key, ledger_id=self._link.ledger_id)
-        self.node: bytes = self._link.account_of(self._key.public_key)
-        """The node's account id: its first public key."""
+        Raises RoleError for another role's or ledger's key and for a retired one, BusyError where another
+        process ships from the outbox, StorageError, KeyFormatError, ActivationError for numerics whose
+        activations are not bf16, fp16 or fp32."""
+        row_format(numerics.activations)
         self._model = model if isinstance(model, bytes) else model.digest
         self._clock = clock
         self._random_bytes = random_bytes
-        row_format(numerics.activations)
         self._numerics = numerics
         self._profiles = profiles
-        self._log: Submit = submit or self._link.submit
-        self._outbox: SubmissionQueue = MemoryOutbox() if outbox is None else Outbox(outbox)
-        self._kept = KeptInputs(
-            evidence or self._link.path / "evidence",
-            ledger_id=self._link.ledger_id,
-            random_bytes=random_bytes,
-        )
         self._failures = FailureCount()
         self._worker = Worker(self._failures)
-        self._pending: list[MintedReceipt] = []
-        self._flushing = Lock()
-        self._in_batch: dict[bytes, list[MintedReceipt]] = {}
         self._rows: ContextVar[Mapping[Session, SelectedRows] | None] = ContextVar(
             "creditledger-rows", default=None
         )
-        self.refused: list[tuple[Submission, CreditLedgerError]] = []
-        """Batches that the log refused for good, with the reason."""
+        self._shipper: Shipper | None = None
+        shipping = shipping or Shipping()
+        with ExitStack() as opened:
+            self._link = LedgerLink(ledger, clock=clock)
+            opened.callback(self._link.close)
+            self._key = _signer(key, ledger_id=self._link.ledger_id)
+            self.node: bytes = self._link.account_of(self._key.public_key)
+            """The node's account id: its first public key."""
+            home = self._link.path / NODES / self.node.hex() if self._link.is_remote else self._link.path
+            self._kept = KeptInputs(
+                evidence or home / "evidence",
+                ledger_id=self._link.ledger_id,
+                random_bytes=random_bytes,
+                bytes_max=shipping.kept_bytes_max,
+            )
+            if self._link.is_remote and submit is None:
+                self._shipper = self._shipping_from(outbox or home / "outbox", shipping, opened)
+            else:
+                queue = Outbox(outbox, bytes_max=shipping.outbox_bytes_max) if outbox else MemoryOutbox()
+                self._dispatch = self._new_dispatch(queue, one_by_one(submit or self._link.submit), at_once=1)
+            self._opened = opened.pop_all()
+        if self._shipper is not None:
+            self._shipper.start()
+
+    def _shipping_from(self, outbox: Path, shipping: Shipping, opened: ExitStack) -> Shipper:
+        place = self._link.evidence_place(self._key)
+        opened.callback(place.close)
+        ahead = EvidenceAhead(self._link.submit_all, kept=self._kept, place=place)
+        queue = Outbox(outbox, bytes_max=shipping.outbox_bytes_max)
+        self._dispatch = self._new_dispatch(queue, ahead, at_once=AT_ONCE)
+        return Shipper(
+            self._dispatch,
+            ahead,
+            follow=self._link.follow,
+            outbox=outbox,
+            shipping=shipping,
+            failures=self._failures,
+            clock=self._clock,
+            on_end=lambda: self._opened.close(),
+        )
 
     @property
     def failures(self) -> dict[str, int]:
@@ -102,7 +146,12 @@ class Minter:
     @property
     def waiting(self) -> int:
         """Batches that were signed and are not acknowledged."""
-        return len(self._outbox)
+        return self._dispatch.waiting
+
+    @property
+    def refused(self) -> list[tuple[Submission, CreditLedgerError]]:
+        """Batches that the log refused for good, with the reason."""
+        return self._dispatch.refused
 
     def session(
         self, order: WorkOrder, *, sampler: Sampler | None = None, after: Receipt | None = None
@@ -112,7 +161,9 @@ class Minter:
         ``sampler``: how tokens are drawn if tokens leave the span: the recorded outputs are then the final
         hidden states, and `Session.drew` is told the tokens. ``after``: the chain's last receipt, whole.
         Raises RoleError for another node's order, RefusedError for another model's, UnknownIdError
-        without a profile for the span, ActivationError if the chain has ended."""
+        without a profile for the span, ActivationError if the chain has ended, StorageError if the outbox is
+        full."""
+        self._dispatch.require_room()
         if order.span.node != self.node:
             raise RoleError(
                 "the span is another node's", expected=order.span.node.hex(), found=self.node.hex()
@@ -132,7 +183,7 @@ class Minter:
         recipients = audit_keys(self._link.parameters())
 
         def keep(window: Window, minted: MintedReceipt) -> None:
-            self._pending.append(minted)
+            self._dispatch.require_room(minted)
             with self._failures.counted():
                 self._kept.keep(
                     window.inputs,
@@ -141,6 +192,8 @@ class Minter:
                     input_root=minted.receipt.input_root,
                     recipients=recipients,
                 )
+            # Last: once a batch may go, its inputs are there to go ahead of it.
+            self._dispatch.add(minted)
 
         return Session(
             maker,
@@ -201,22 +254,26 @@ class Minter:
         return self._kept.keep_handover(encoded, keys_of=lambda sender: (self._link.present_key(sender),))
 
     def flush(self) -> list[Acknowledgement]:
-        """Sign and log all receipts made so far; the acknowledgements, in order.
+        """Sign all receipts made so far and log them; the acknowledgements, in order.
 
-        What cannot be delivered now waits for the next flush. Raises nothing."""
+        What cannot be delivered now waits for the next flush. For a ledger behind a URL nothing is waited
+        for: the acknowledgements are those that came since the last flush. Raises nothing."""
         self._worker.wait()
-        with self._flushing:
-            acknowledgements: list[Acknowledgement] = []
-            with self._failures.counted():
-                self._post(self._taken_pending())
-            with self._failures.counted():
-                acknowledgements += self._deliver()
-            return acknowledgements
+        self._dispatch.post()
+        if self._shipper is None:
+            return self._dispatch.deliver()[0]
+        self._shipper.wake()
+        return self._shipper.acknowledged()
 
     def close(self) -> None:
-        """Flush, and end the thread."""
+        """Flush, and end the threads. What a service does not take within `Shipping.close_s` stays in the
+        outbox for the next start; a second call does nothing."""
         self.flush()
         self._worker.close()
+        if self._shipper is None:
+            self._opened.close()
+        else:
+            self._shipper.stop()
 
     def __enter__(self) -> "Minter":
         return self
@@ -246,77 +303,25 @@ class Minter:
         terms = self._link.parameters_with(order.job.parameters)
         return self._link.profile(terms, self._model, layer_stop)
 
-    def _taken_pending(self) -> list[MintedReceipt]:
-        # The worker only appends: what it adds meanwhile stays for the next flush.
-        taken = self._pending[:]
-        del self._pending[: len(taken)]
-        return taken
+    def _new_dispatch(self, queue: SubmissionQueue, submit: SubmitAll, *, at_once: int) -> Dispatch:
+        return Dispatch(
+            queue,
+            submit,
+            at_once=at_once,
+            sign=self._sign,
+            parameters=self._link.parameters,
+            failures=self._failures,
+        )
 
-    def _post(self, minted: list[MintedReceipt]) -> None:
-        """Sign batches and put them in the outbox; what fails is pending again, in order."""
-        posted = 0
-        try:
-            if not minted:
-                return
-            parameters = self._link.parameters()
-            for portion in cut_batches(minted, recipients=len(parameters.committee)):
-                submission = sign_batch(
-                    portion,
-                    key=self._key,
-                    ledger_id=self._link.ledger_id,
-                    parameters=parameters,
-                    random_bytes=self._random_bytes,
-                    node=self.node,
-                )
-                self._outbox.put(submission)
-                self._in_batch[_name(submission)] = list(portion)
-                posted += len(portion)
-        finally:
-            self._pending[:0] = minted[posted:]
-
-    def _deliver(self) -> list[Acknowledgement]:
-        done = self._outbox.deliver(self._submit)
-        acknowledgements, refused, stopped_by = list(done.acknowledgements), done.refused, done.stopped_by
-        if self._divide(refused) and stopped_by is None:
-            again = self._outbox.deliver(self._submit)
-            acknowledgements, refused, stopped_by = (
-                acknowledgements + again.acknowledgements,
-                again.refused,
-                again.stopped_by,
-            )
-        for submission, error in refused:
-            self._in_batch.pop(_name(submission), None)
-            self._failures.count(error)
-            self.refused.append((submission, error))
-        if stopped_by is not None:
-            self._failures.count(stopped_by)
-        return acknowledgements
-
-    def _submit(self, submission: Submission) -> Acknowledgement:
-        acknowledgement = self._log(submission)
-        self._in_batch.pop(_name(submission), None)
-        return acknowledgement
-
-    def _divide(self, refused: list[tuple[Submission, CreditLedgerError]]) -> bool:
-        """Where one bad receipt refused other jobs' too, post a batch for each job instead.
-
-        ``refused`` loses the batches that were replaced. Whether there were any. Later batches of the
-        same pass go along: their receipts follow those of the first."""
-        known = [self._in_batch.pop(_name(submission), []) for submission, _ in refused]
-        if not any(len({one.receipt.job for one in minted}) > 1 for minted in known):
-            return False
-        by_job: dict[bytes, list[MintedReceipt]] = {}
-        for one in chain.from_iterable(known):
-            by_job.setdefault(one.receipt.job, []).append(one)
-        refused[:] = [pair for pair, minted in zip(refused, known, strict=True) if not minted]
-        for minted in by_job.values():
-            with self._failures.counted():
-                self._post(minted)
-        return True
-
-
-def _name(submission: Submission) -> bytes:
-    return submission.record.encode()
+    def _sign(self, minted: Sequence[MintedReceipt], parameters: Parameters) -> Submission:
+        return sign_batch(
+            minted,
+            key=self._key,
+            ledger_id=self._link.ledger_id,
+            parameters=parameters,
+            random_bytes=self._random_bytes,
+            node=self.node,
+        )
 
 
 def _signer(key: Ed25519Signer | Path | str, *, ledger_id: bytes) -> Ed25519Signer:

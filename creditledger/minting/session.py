@@ -43,7 +43,8 @@ class Session:
         keep: Callable[[Window, MintedReceipt], None],
         previous: Receipt | None = None,
     ) -> None:
-        """``keep`` is called with each receipt, on the worker. ``previous``: resume after this one."""
+        """``keep`` is called with each receipt, on the worker; if it raises there is none, and none after it.
+        ``previous``: resume after this one."""
         start = 0 if previous is None else previous.window_start + previous.positions
         self._maker = maker
         self._ledger_id = ledger_id
@@ -188,9 +189,9 @@ class Session:
         positions = range(window.start, window.start + len(window.inputs))
         tokens = [self._tokens.pop(position, NOT_SAMPLED) for position in positions]
         minted = self._maker.make(window, previous=self._previous, tokens=tokens)
+        self._keep(window, minted)
         self._previous = minted.receipt.digest(self._ledger_id)
         self._minted.append(minted)
-        self._keep(window, minted)
 
     @contextmanager
     def _breaking(self) -> Iterator[None]:

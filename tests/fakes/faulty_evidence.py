@@ -23,7 +23,7 @@ def mint_with(
     with minter.session(pool.work_order(job, 0)) as session:
         session.record(inputs=rows, outputs=pool.model.honest(rows, 0, 2), positions=range(256))
     assert session.receipts  # waits for the worker
-    (true,) = minter._pending
+    (true,) = minter._dispatch._pending
     with pool.ledger.read() as state:
         parameters = reading.parameters_in_force(state)
     if sealed_to is not None:

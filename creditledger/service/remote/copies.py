@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -29,6 +30,7 @@ from creditledger.ledger.opening import Place, is_url
 from creditledger.ledger.reader_folders import state_folder
 from creditledger.ledger.remote_ledger import RemoteLedger
 from creditledger.ledger.stored_log import StoredLog
+from creditledger.service.evidence_client import EvidenceClient
 from creditledger.service.http_exchange import require_base_url
 from creditledger.service.http_source import HttpSource
 from creditledger.service.remote.record_client import RecordClient
@@ -148,6 +150,7 @@ def _open(path: Path, clock: Clock, is_last: Callable[[], bool], *, may_be_stale
             copy,
             records.submit,
             url=url,
+            open_place=partial(EvidenceClient, url, clock=clock),
             operator=load_key(Path(operator), roles=(KeyRole.OPERATOR,)).ed25519() if operator else None,
             clock=clock,
             verifier=verifier,

@@ -8,7 +8,7 @@ import pytest
 from creditledger.errors import BusyError, InsufficientCreditError, StorageError
 from creditledger.ledger import directory
 from creditledger.ledger.writer import Acknowledgement
-from creditledger.minting.outbox import MemoryOutbox, Outbox
+from creditledger.minting.outbox import MemoryOutbox, Outbox, one_by_one
 from creditledger.records.entry import Submission
 from fakes.cast import Papers, ed25519, pool_genesis, pool_parameters
 
@@ -48,11 +48,11 @@ def test_delivers_in_order_and_forgets(queue: Outbox | MemoryOutbox) -> None:
     log = FakeLog()
     for number in range(12):
         queue.put(submission(number))
-    done = queue.deliver(log.submit)
+    done = queue.deliver(one_by_one(log.submit))
     assert [one.index for one in done.acknowledgements] == list(range(12))
     assert log.logged == [submission(number) for number in range(12)]
     assert len(queue) == 0
-    assert queue.deliver(log.submit).acknowledgements == []
+    assert queue.deliver(one_by_one(log.submit)).acknowledgements == []
 
 
 def test_what_cannot_be_delivered_now_waits_with_all_behind_it(queue: Outbox | MemoryOutbox) -> None:
@@ -61,10 +61,10 @@ def test_what_cannot_be_delivered_now_waits_with_all_behind_it(queue: Outbox | M
     queue.put(submission(0))
     queue.put(submission(1))
     log.error = BusyError("away")
-    done = queue.deliver(log.submit)
+    done = queue.deliver(one_by_one(log.submit))
     assert (done.acknowledgements, done.stopped_by, len(queue)) == ([], log.error, 2)
     log.error = None
-    assert len(queue.deliver(log.submit).acknowledgements) == 2
+    assert len(queue.deliver(one_by_one(log.submit)).acknowledgements) == 2
     assert log.logged == [submission(0), submission(1)]
 
 
@@ -72,10 +72,10 @@ def test_what_is_refused_is_not_sent_again(queue: Outbox | MemoryOutbox) -> None
     log = FakeLog()
     queue.put(submission(0))
     log.error = InsufficientCreditError("no")
-    assert queue.deliver(log.submit).refused == [(submission(0), log.error)]
+    assert queue.deliver(one_by_one(log.submit)).refused == [(submission(0), log.error)]
     log.error = None
     assert len(queue) == 0
-    assert queue.deliver(log.submit).acknowledgements == []
+    assert queue.deliver(one_by_one(log.submit)).acknowledgements == []
 
 
 def test_a_restart_delivers_what_waited(tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ def test_a_restart_delivers_what_waited(tmp_path: Path) -> None:
     Outbox(tmp_path / "outbox").put(submission(0))
     again = Outbox(tmp_path / "outbox")
     again.put(submission(1))
-    assert len(Outbox(tmp_path / "outbox").deliver(log.submit).acknowledgements) == 2
+    assert len(Outbox(tmp_path / "outbox").deliver(one_by_one(log.submit)).acknowledgements) == 2
     assert log.logged == [submission(0), submission(1)]
 
 
@@ -93,11 +93,11 @@ def test_stopped_between_log_and_removal_it_is_logged_once(tmp_path: Path) -> No
     Outbox(tmp_path / "outbox").put(submission(0))
     log.dies_after_logging = True
     with pytest.raises(KeyboardInterrupt):
-        Outbox(tmp_path / "outbox").deliver(log.submit)
+        Outbox(tmp_path / "outbox").deliver(one_by_one(log.submit))
     log.dies_after_logging = False
     again = Outbox(tmp_path / "outbox")
     assert len(again) == 1
-    (answer,) = again.deliver(log.submit).acknowledgements
+    (answer,) = again.deliver(one_by_one(log.submit)).acknowledgements
     assert (answer.index, answer.repeated) == (0, True)
     assert len(log.logged) == 1
     assert len(again) == 0
@@ -109,11 +109,11 @@ def test_numbers_are_not_used_twice_while_a_refused_one_is_kept(tmp_path: Path) 
     outbox = Outbox(tmp_path / "outbox")
     outbox.put(submission(0))
     log.error = InsufficientCreditError("no")
-    outbox.deliver(log.submit)
+    outbox.deliver(one_by_one(log.submit))
     log.error = None
     again = Outbox(tmp_path / "outbox")
     again.put(submission(1))
-    again.deliver(log.submit)
+    again.deliver(one_by_one(log.submit))
     assert [path.suffix for path in (tmp_path / "outbox").iterdir()] == [".refused"]
     assert log.logged == [submission(1)]
 
@@ -139,5 +139,5 @@ def test_files_of_others_are_left_alone(tmp_path: Path) -> None:
     (tmp_path / "outbox" / ".building-0001.submission-ab12").write_bytes(b"torn")
     (tmp_path / "outbox" / "notes.submission").write_bytes(b"mine")
     outbox.put(submission(0))
-    assert len(outbox.deliver(FakeLog().submit).acknowledgements) == 1
+    assert len(outbox.deliver(one_by_one(FakeLog().submit)).acknowledgements) == 1
     assert len(os.listdir(tmp_path / "outbox")) == 2

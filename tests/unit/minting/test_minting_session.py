@@ -401,7 +401,7 @@ def test_batches_are_cut_by_bytes_as_well(pool: WorkingPool, monkeypatch: pytest
     """4,096 whole windows are more than one submission may carry."""
     minter, session = minted(pool, 600)
     assert len(session.receipts) == 3
-    made = minter._pending
+    made = minter._dispatch._pending
     assert [len(part) for part in batching.cut_batches(made, recipients=2)] == [3]
     monkeypatch.setattr(batching, "FRAME_BYTES_MAX", 4_096 + 2 * 112 + 3_000)
     assert [len(part) for part in batching.cut_batches(made, recipients=2)] == [2, 1]
@@ -417,7 +417,7 @@ def test_a_whole_batch_fits_one_submission(pool: WorkingPool) -> None:
     with open_session(pool, minter, pool.order()) as session:
         record(session, 0, 256)
     assert session.receipts
-    (one,) = minter._pending
+    (one,) = minter._dispatch._pending
     portion = next(iter(batching.cut_batches([one] * 5_000, recipients=2)))
     with pool.ledger.read() as state:
         parameters = reading.parameters_in_force(state)

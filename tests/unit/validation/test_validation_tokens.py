@@ -40,7 +40,7 @@ def served(pool: WorkingPool, sampler: Sampler, draw: Draw, *, positions: int = 
             session.drew([drew[position]])
     assert minter.failures == {}
     assert session.receipts
-    openings = {one.receipt.window_start: one for one in minter._pending}
+    openings = {one.receipt.window_start: one for one in minter._dispatch._pending}
     minter.flush()
     return openings, drew
 
