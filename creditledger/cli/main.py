@@ -65,6 +65,7 @@ VERBS: Final = {
     "witness": "witness",
     "serve": "serve",
     "page-link": "page_link",
+    "shipping": "shipping",
     "calibrate": "calibrating",
     "compare": "kernels",
     "report": "reports",

@@ -146,8 +146,15 @@ class Shipper:
     def _pause(self) -> None:
         wait = self._shipping.interval_s
         if self._failed:
-            longest = min(self._shipping.retry_s_max, FIRST_RETRY_SECONDS * 2 ** min(self._failed - 1, 30))
-            wait = longest * (0.5 + self._chance() / 2)
+            wait = retry_seconds(self._failed, most=self._shipping.retry_s_max, chance=self._chance())
         with self._change:
             self._change.wait_for(lambda: self._is_ending or (self._is_woken and not self._failed), wait)
             self._is_woken = False
+
+
+def retry_seconds(failed: int, *, most: float, chance: float) -> float:
+    """How long to wait after ``failed`` attempts in a row, at least one; ``chance``: 0 to 1.
+
+    Twice as long each time, and somewhere in the upper half: nodes that failed together do not return
+    together."""
+    return min(most, FIRST_RETRY_SECONDS * 2.0 ** min(failed - 1, 30)) * (0.5 + chance / 2)

@@ -111,6 +111,8 @@ def props(tmp_path_factory: pytest.TempPathFactory) -> Props:
     made.write("empty", b"")
     made.write("no evidence", b"cl/evd1\0" + bytes(40))
     (stage / "no ledger").mkdir()
+    (stage / "spoiled outbox").mkdir()
+    made.write("spoiled outbox/shipping.json", b'{"delivered": "many"}')
     (stage / "bad slurm").mkdir()
     made.write("bad slurm/settings.json", b'{"cluster": "test"}')
     readable = copy_of(stage.pool, stage / "readable")
@@ -364,6 +366,14 @@ REFUSED: dict[str, tuple[Arguments, int, str]] = {
     "admit: nobody": (lambda p: ["admit", p.pool, "nobody"], 6, "UnknownIdError"),
     "admit: unknown id": (lambda p: ["admit", p.pool, "ab" * 32], 6, "UnknownIdError"),
     "admit: no account": (lambda p: ["admit", p.pool], 2, "UsageError"),
+    # shipping
+    "shipping: no ledger": (lambda p: ["shipping", p / "no ledger"], 2, "UsageError"),
+    "shipping: no outbox": (lambda p: ["shipping", p.pool, "--outbox", p / "nowhere"], 2, "UsageError"),
+    "shipping: report": (
+        lambda p: ["shipping", p.pool, "--outbox", p / "spoiled outbox"],
+        2,
+        "MalformedRecordError",
+    ),
     # credit-line, slash, clawback
     "credit-line: unknown account": (lambda p: ["credit-line", p.pool, "nobody", 5], 6, "UnknownIdError"),
     "credit-line: negative": (lambda p: ["credit-line", p.pool, "bob", "-1"], 6, "AmountError"),
