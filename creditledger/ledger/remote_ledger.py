@@ -13,7 +13,7 @@ from creditledger.errors import BusyError, RoleError, StorageError, Verification
 from creditledger.ledger import rounds
 from creditledger.ledger.clock import Clock
 from creditledger.ledger.directory import LedgerDirectory
-from creditledger.ledger.evidence_place import EvidencePlace
+from creditledger.ledger.evidence_taker import EvidenceTaker
 from creditledger.ledger.ledger import Ledger, Snapshot
 from creditledger.ledger.lmdb_store import LmdbStore
 from creditledger.ledger.log_copy import LogCopy
@@ -26,7 +26,7 @@ from creditledger.transparency.keys import Ed25519Signer
 
 Post: TypeAlias = Callable[[Sequence[Submission]], list[Outcome]]
 """Has a server log submissions; what it says became of each, in order. Raises BusyError, StorageError."""
-OpenPlace: TypeAlias = Callable[[Ed25519Signer, bytes], EvidencePlace]
+OpenTaker: TypeAlias = Callable[[Ed25519Signer, bytes], EvidenceTaker]
 """Where a server takes evidence: by the key of whoever brings it, and the ledger's id."""
 
 SHOWN_WITHIN_SECONDS: Final = 30.0
@@ -49,7 +49,7 @@ class RemoteLedger(Ledger):
         post: Post,
         *,
         url: str,
-        open_place: OpenPlace,
+        open_taker: OpenTaker,
         operator: Ed25519Signer | None,
         clock: Clock,
         verifier: SignatureVerifier,
@@ -61,7 +61,7 @@ class RemoteLedger(Ledger):
         self.url = url
         self._copy = copy
         self._post = post
-        self._open_place = open_place
+        self._open_taker = open_taker
         self._sleep = sleep
         self._let_go = close
         self._turn = threading.RLock()
@@ -134,9 +134,9 @@ class RemoteLedger(Ledger):
                 self._require_logged(submission, outcome)
         return outcomes
 
-    def evidence_place(self, key: Ed25519Signer) -> EvidencePlace:
+    def evidence_taker(self, key: Ed25519Signer) -> EvidenceTaker:
         """Where the server takes evidence of the account that ``key`` signs for; the caller's to close."""
-        return self._open_place(key, self.id)
+        return self._open_taker(key, self.id)
 
     def complete_round(self, validators: Mapping[int, BlsSigner] | None = None) -> RoundStanding:
         """Wait for the pool to certify what is logged now; how far it came. The server closes the rounds."""

@@ -55,8 +55,8 @@ class Dispatch:
         return len(self._outbox)
 
     def require_room(self, minted: MintedReceipt | None = None) -> None:
-        """Raises StorageError if too much waits already, with ``minted`` added to it."""
-        self._outbox.require_room(self._pending_bytes + (0 if minted is None else _size(minted)))
+        """Raises StorageError if too much waits already to take ``minted``, by default any receipt."""
+        self._outbox.require_room(self._pending_bytes + (_RECEIPT_BYTES if minted is None else _size(minted)))
 
     def add(self, minted: MintedReceipt) -> None:
         """A receipt for the next batch."""

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from creditledger.errors import ConflictError
-from creditledger.ledger.evidence_place import EvidencePlace
+from creditledger.ledger.evidence_taker import EvidenceTaker
 from creditledger.ledger.writer import Outcome
 from creditledger.minting.kept_inputs import KeptInputs
 from creditledger.minting.outbox import SubmitAll
@@ -16,7 +16,7 @@ class EvidenceAhead:
 
     What the place has, it has once; after a restart the batch that was next is brought again."""
 
-    def __init__(self, submit: SubmitAll, *, kept: KeptInputs, place: EvidencePlace) -> None:
+    def __init__(self, submit: SubmitAll, *, kept: KeptInputs, place: EvidenceTaker) -> None:
         self._submit = submit
         self._kept = kept
         self._place = place

@@ -3,7 +3,7 @@
 Source: specs/minting.md §4."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
 
@@ -17,8 +17,8 @@ from creditledger.credits.reading import (
     parameters_in_force,
     parameters_with,
 )
-from creditledger.errors import HoldClosedError, UnknownIdError
-from creditledger.ledger.evidence_place import EvidencePlace
+from creditledger.errors import BusyError, HoldClosedError, UnknownIdError
+from creditledger.ledger.evidence_taker import EvidenceTaker
 from creditledger.ledger.ledger import Ledger
 from creditledger.ledger.opening import Place, open_ledger
 from creditledger.ledger.remote_ledger import RemoteLedger
@@ -69,9 +69,9 @@ class LedgerLink:
         """Have the service log them: waits for the network. Raises what `RemoteLedger.submit` raises."""
         return self._remote().submit(submissions)
 
-    def evidence_place(self, key: Ed25519Signer) -> EvidencePlace:
+    def evidence_taker(self, key: Ed25519Signer) -> EvidenceTaker:
         """Where the service takes the evidence that ``key``'s account keeps for checks."""
-        return self._remote().evidence_place(key)
+        return self._remote().evidence_taker(key)
 
     def _remote(self) -> RemoteLedger:
         if not isinstance(self._ledger, RemoteLedger):
@@ -119,7 +119,11 @@ class LedgerLink:
     def require_held(self, job: bytes) -> Job:
         """The logged job with this digest, if a hold covers it and work may start.
 
-        Raises UnknownIdError, HoldClosedError once it is closed, settled or expired."""
+        Looks for news first, where a service is there to ask. Raises UnknownIdError, HoldClosedError once
+        it is closed, settled or expired."""
+        if self.is_remote:
+            with suppress(BusyError):
+                self.follow()
         with self._reading() as ledger, ledger.read() as view:
             body, progress = job_body(view, job), job_status(view, job)
         if body is None or progress is None or progress.status == JobStatus.ORDERED:

@@ -122,7 +122,7 @@ class Minter:
             self._shipper.start()
 
     def _shipping_from(self, outbox: Path, shipping: Shipping, opened: ExitStack) -> Shipper:
-        place = self._link.evidence_place(self._key)
+        place = self._link.evidence_taker(self._key)
         opened.callback(place.close)
         ahead = EvidenceAhead(self._link.submit_all, kept=self._kept, place=place)
         queue = Outbox(outbox, bytes_max=shipping.outbox_bytes_max)

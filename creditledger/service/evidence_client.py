@@ -2,6 +2,7 @@
 
 from hashlib import sha256
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import httpx2
 
@@ -9,6 +10,7 @@ from creditledger.errors import BusyError, VerificationError
 from creditledger.ledger.clock import Clock, system_clock
 from creditledger.minting.handover import HANDOVER_BYTES_MAX
 from creditledger.minting.kept_inputs import SEALED_INPUTS_BYTES_MAX
+from creditledger.service.evidence_app import DIGEST_HEADER, content_digest
 from creditledger.service.http_exchange import Deadline, require_base_url
 from creditledger.service.remote.service_answer import bounded, read_json, require_now
 from creditledger.service.signed_request import REQUEST_HEADER, sign_request
@@ -24,7 +26,7 @@ _DONE: Final = (200, 201, 204)
 
 
 class EvidenceClient:
-    """An `EvidencePlace` behind a pool's URL. What it acknowledges it may still lose: the node keeps its own
+    """An `EvidenceTaker` behind a pool's URL. What it acknowledges it may still lose: the node keeps its own
     copy. For one thread at a time."""
 
     def __init__(
@@ -40,6 +42,7 @@ class EvidenceClient:
     ) -> None:
         """``audience``: who is asked; None is the pool itself. Raises MalformedRecordError."""
         self._url = require_base_url(url, what="pool")
+        self._path = urlsplit(self._url).path + PATH
         self._signer = signer
         self._ledger_id = ledger_id
         self._audience = audience or ledger_id
@@ -49,29 +52,30 @@ class EvidenceClient:
         self._stream: Any = None
 
     def put_inputs(self, root: bytes, sealed: bytes) -> None:
-        """See `EvidencePlace`."""
+        """See `EvidenceTaker`."""
         self._put(f"inputs/{root.hex()}", sealed, most=SEALED_INPUTS_BYTES_MAX)
 
     def put_handover(self, root: bytes, encoded: bytes) -> None:
-        """See `EvidencePlace`."""
+        """See `EvidenceTaker`."""
         self._put(f"handover/{root.hex()}", encoded, most=HANDOVER_BYTES_MAX)
 
     def close(self) -> None:
-        """See `EvidencePlace`."""
+        """See `EvidenceTaker`."""
         self._client.close()
 
     def _put(self, name: str, content: bytes, *, most: int) -> None:
         if len(content) > most:
             raise VerificationError("evidence is too long", expected=f"at most {most} bytes", found=name[:40])
+        digest = sha256(content).digest()
         headers = {
-            "content-type": "application/octet-stream",
+            DIGEST_HEADER: content_digest(digest),
             REQUEST_HEADER: sign_request(
                 self._signer,
                 ledger_id=self._ledger_id,
                 audience=self._audience,
                 method="PUT",
-                target=f"{PATH}/{name}",
-                body_digest=sha256(content).digest(),
+                target=f"{self._path}/{name}",
+                body_digest=digest,
                 expires_unix_ms=self._clock() + VALID_MS,
             ),
         }

@@ -150,7 +150,7 @@ def _open(path: Path, clock: Clock, is_last: Callable[[], bool], *, may_be_stale
             copy,
             records.submit,
             url=url,
-            open_place=partial(EvidenceClient, url, clock=clock),
+            open_taker=partial(EvidenceClient, url, clock=clock),
             operator=load_key(Path(operator), roles=(KeyRole.OPERATOR,)).ed25519() if operator else None,
             clock=clock,
             verifier=verifier,

@@ -3,7 +3,7 @@
 from typing import Protocol
 
 
-class EvidencePlace(Protocol):
+class EvidenceTaker(Protocol):
     """Keeps what nodes put there, durably before each call returns; the same again is a success.
 
     Raises ConflictError where something else has that name already, BusyError and StorageError where it
