@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from creditledger.errors import MalformedRecordError
+from creditledger.errors import CreditLedgerError, MalformedRecordError
 from creditledger.ledger.directory import is_there, read_file, replace_file
 
 FILE: Final = "shipping.json"
@@ -57,7 +57,7 @@ class ShippingReport:
             found = replace(found, missing_inputs=found.missing_inputs + missing_inputs)
         if stopped_by is None:
             return replace(found, error="", message="", since_unix_ms=0)
-        error, message = type(stopped_by).__name__, str(stopped_by)[:_TEXT_MAX]
+        error, message = type(stopped_by).__name__, _told(stopped_by)
         since = found.since_unix_ms if found.error == error else now_unix_ms
         return replace(found, error=error, message=message, since_unix_ms=since)
 
@@ -70,6 +70,11 @@ _KINDS: Final = {
     "message": str,
     "since_unix_ms": int,
 }
+
+
+def _told(error: Exception) -> str:
+    found = error.found if isinstance(error, CreditLedgerError) else ""
+    return (f"{error} (found {found})" if found else str(error))[:_TEXT_MAX]
 
 
 def _of_kind(value: Any, kind: type) -> Any:
