@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import httpx2
 
-from creditledger.errors import BusyError, IntegrityError, MalformedRecordError
+from creditledger.errors import BusyError, ConflictError, IntegrityError, MalformedRecordError
 from creditledger.ledger.clock import Clock, system_clock
 from creditledger.ledger.directory import FILE_BYTES_MAX
 from creditledger.ledger.json_text import read_json
@@ -31,7 +31,7 @@ from creditledger.transparency.keys import Ed25519Signer
 POOLS_OWN: Final = "/v1/evidence"
 """Where below its URL a pool's server has the application."""
 TIMEOUT_SECONDS: Final = 30.0
-BYTES_PER_SECOND: Final = 256 * 1024
+BYTES_PER_SECOND: Final = 64 * 1024
 """The slowest that evidence may come; each so many bytes that it may have give it a second more."""
 VALID_MS: Final = 240_000
 """How long a request holds: less than the most, since clocks differ."""
@@ -63,7 +63,7 @@ class _Answer:
 
 
 class HttpEvidence:
-    """An `EvidenceSource` and an `EvidenceSink` over places, tried in order. For one thread.
+    """An `EvidenceSource`, `EvidenceSink` and `EvidenceTaker` over places, tried in order. For one thread.
 
     A node's own place that is away has nothing: a node must not be able to hold up its own check. Where the
     pool's is away, or says neither yes nor no, nothing can be told: BusyError."""
@@ -78,8 +78,8 @@ class HttpEvidence:
         timeout_s: float = TIMEOUT_SECONDS,
         client: httpx2.Client | None = None,
     ) -> None:
-        """``places``: the pool's among them. ``signer``: a committee member's, or to fetch what accuses it a
-        node's. Raises MalformedRecordError."""
+        """``places``: the pool's among them. ``signer``: a committee member's; a node's to bring evidence,
+        and to fetch what accuses it. Raises MalformedRecordError."""
         if not any(place.audience == ledger_id for place in places):
             raise MalformedRecordError("no place of evidence is the pool's own", expected="one at least")
         self._places = [_required(place) for place in places]
@@ -114,16 +114,29 @@ class HttpEvidence:
         return next(self._found(EvidencePath.of_refutation(name), most=most), None)
 
     def ship(self, name: str, sealed: bytes) -> None:
-        place = next(place for place in self._places if place.audience == self._ledger_id)
-        answer = self._exchange(place, "PUT", EvidencePath.of_refutation(name), content=sealed)
-        if answer.status == 409:
-            raise IntegrityError("the pool has other evidence under this name", found=name[:150])
-        if answer.status not in (200, 201):
-            raise _unclear(place, answer)
+        try:
+            self._put(EvidencePath.of_refutation(name), sealed)
+        except ConflictError as error:
+            raise IntegrityError(str(error), found=error.found) from error
+
+    def put_inputs(self, root: bytes, sealed: bytes) -> None:
+        self._put(EvidencePath(kind=EvidenceKind.INPUTS, digest=root), sealed)
+
+    def put_handover(self, root: bytes, encoded: bytes) -> None:
+        self._put(EvidencePath(kind=EvidenceKind.HANDOVER, digest=root), encoded)
 
     def close(self) -> None:
         """Let go of the connections."""
         self._client.close()
+
+    def _put(self, path: EvidencePath, content: bytes) -> None:
+        """Have the pool keep it. Raises ConflictError where it has other content there, BusyError."""
+        place = next(place for place in self._places if place.audience == self._ledger_id)
+        answer = self._exchange(place, "PUT", path, most=_PROBLEM_BYTES_MAX, content=content)
+        if answer.status == 409:
+            raise ConflictError("the pool has other evidence under this name", found=str(path)[:150])
+        if answer.status not in (200, 201):
+            raise _unclear(place, answer)
 
     def _named(self, kind: EvidenceKind, digest: bytes) -> bytes | None:
         """What has this SHA-256, wherever it comes from."""

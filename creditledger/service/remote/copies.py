@@ -22,6 +22,7 @@ from creditledger.errors import (
 )
 from creditledger.ledger.clock import Clock, system_clock
 from creditledger.ledger.directory import LedgerDirectory, is_there, read_file, replace_file
+from creditledger.ledger.evidence_taker import EvidenceTaker
 from creditledger.ledger.keyring import KeyRole, load_key
 from creditledger.ledger.last_seen import LastSeen
 from creditledger.ledger.lmdb_store import LmdbStore
@@ -30,10 +31,10 @@ from creditledger.ledger.opening import Place, is_url
 from creditledger.ledger.reader_folders import state_folder
 from creditledger.ledger.remote_ledger import RemoteLedger
 from creditledger.ledger.stored_log import StoredLog
-from creditledger.service.evidence_client import EvidenceClient
 from creditledger.service.http_exchange import require_base_url
 from creditledger.service.http_source import HttpSource
 from creditledger.service.remote.record_client import RecordClient
+from creditledger.transparency.keys import Ed25519Signer
 from creditledger.transparency.trust_policy import POLICY_SIZE_MAX, TrustPolicy
 
 POLICY: Final = "CREDITLEDGER_POLICY"
@@ -150,7 +151,7 @@ def _open(path: Path, clock: Clock, is_last: Callable[[], bool], *, may_be_stale
             copy,
             records.submit,
             url=url,
-            open_taker=partial(EvidenceClient, url, clock=clock),
+            open_taker=partial(_taker, url, clock),
             operator=load_key(Path(operator), roles=(KeyRole.OPERATOR,)).ed25519() if operator else None,
             clock=clock,
             verifier=verifier,
@@ -158,6 +159,13 @@ def _open(path: Path, clock: Clock, is_last: Callable[[], bool], *, may_be_stale
         )
         let_go = opened.pop_all()
     return ledger
+
+
+def _taker(url: str, clock: Clock, key: Ed25519Signer, ledger_id: bytes) -> EvidenceTaker:
+    from creditledger.service.http_evidence import POOLS_OWN, EvidencePlace, HttpEvidence
+
+    place = EvidencePlace(url=url + POOLS_OWN, audience=ledger_id)
+    return HttpEvidence([place], signer=key, ledger_id=ledger_id, clock=clock)
 
 
 def _url_of(path: Path) -> str:

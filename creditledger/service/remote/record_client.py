@@ -1,26 +1,38 @@
 """Asks a service to log records, and asks again until it has answered. Source: specs/service.md §2 and §7."""
 
+import json
 import secrets
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import httpx2
 
-from creditledger.errors import BusyError, VerificationError
+from creditledger import errors
+from creditledger.errors import BusyError, CreditLedgerError, RefusedError, VerificationError
 from creditledger.ledger.writer import Acknowledgement, Outcome
 from creditledger.quantities import AMOUNT_MAX
 from creditledger.records import canonical
 from creditledger.records.canonical import FRAME_BYTES_MAX
 from creditledger.records.entry import Submission
 from creditledger.service.http_exchange import Deadline, require_base_url
-from creditledger.service.remote.service_answer import bounded, named_error, read_json
 
 RECORDS_MAX: Final = 256
+ANSWER_BYTES_MAX: Final = 1 << 20
+BRACKETS_MAX: Final = 512
+"""Of an answer that names 256 outcomes, with room for brackets in what their errors say."""
 TIMEOUT_SECONDS: Final = 30.0
 PATIENCE_SECONDS: Final = 60.0
 """How long a service that is busy, or away, is asked again."""
+_LATER: Final = (408, 425, 429, 500, 502, 503, 504, 507)
 _WAIT_SECONDS_MAX: Final = 5.0
+
+ERRORS: Final[Mapping[str, type[CreditLedgerError]]] = {
+    name: found
+    for name, found in vars(errors).items()
+    if isinstance(found, type) and issubclass(found, CreditLedgerError) and found is not errors.ForkError
+}
+"""What a service may name as the reason for a refusal."""
 
 
 class RecordClient:
@@ -86,7 +98,7 @@ class RecordClient:
                     extensions={"trace": deadline.watch},
                 ) as response:
                     self._stream = deadline.stream
-                    content = bounded(response)
+                    content = _bounded(response)
                     status = response.status_code
             except httpx2.HTTPError as error:
                 self._stream = None
@@ -97,7 +109,7 @@ class RecordClient:
                 ) from error
         if deadline.has_passed:
             raise BusyError("the pool's service is late", expected=f"within {self._timeout_s} s")
-        return read_json(status, content)
+        return _answer(status, content)
 
 
 def _groups(submissions: Sequence[Submission]) -> Iterator[list[bytes]]:
@@ -111,6 +123,32 @@ def _groups(submissions: Sequence[Submission]) -> Iterator[list[bytes]]:
         yield group
 
 
+def _bounded(response: httpx2.Response) -> bytes:
+    content = bytearray()
+    for piece in response.iter_raw():
+        content += piece
+        if len(content) > ANSWER_BYTES_MAX:
+            raise VerificationError("the service's answer is too long", expected=f"{ANSWER_BYTES_MAX} bytes")
+    return bytes(content)
+
+
+def _answer(status: int, content: bytes) -> Any:
+    if status in _LATER:
+        raise BusyError("the pool's service does not answer now", found=f"status {status}")
+    try:
+        # Whatever is nested too deep has more brackets than that: how deep Python can go, nobody knows.
+        if content.count(b"[") + content.count(b"{") > BRACKETS_MAX:
+            raise ValueError("too many brackets")
+        answer = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise VerificationError("the service's answer is not JSON", found=f"status {status}") from error
+    if status == 200:
+        return answer
+    if not isinstance(answer, dict):
+        raise VerificationError("the service's answer is no problem", found=f"status {status}")
+    raise _error(answer | {"message": answer.get("detail")})
+
+
 def _outcomes(answer: Any, count: int) -> list[Outcome]:
     told = answer.get("outcomes") if isinstance(answer, dict) else None
     if not isinstance(told, list) or len(told) != count:
@@ -120,7 +158,7 @@ def _outcomes(answer: Any, count: int) -> list[Outcome]:
 
 def _outcome(told: Any) -> Outcome:
     if isinstance(told, dict) and "error" in told:
-        return named_error(told)
+        return _error(told)
     try:
         index, leaf = told["index"], bytes.fromhex(told["leaf_hash"])
     except (KeyError, TypeError, ValueError) as error:
@@ -128,3 +166,11 @@ def _outcome(told: Any) -> Outcome:
     if type(index) is not int or not 0 <= index <= AMOUNT_MAX or len(leaf) != 32:
         raise VerificationError("the service names no place in a log", found=ascii(index)[:40])
     return Acknowledgement(index=index, leaf_hash=leaf, repeated=False)
+
+
+def _error(told: Mapping[str, Any]) -> CreditLedgerError:
+    """The error that it names; one that it made up is a refusal."""
+    name, message, expected, found = (
+        str(told.get(part) or "")[:500] for part in ("error", "message", "expected", "found")
+    )
+    return ERRORS.get(name, RefusedError)(message or name, expected=expected, found=found)
