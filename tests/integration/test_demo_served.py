@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import secrets
 import signal
 import subprocess
@@ -105,6 +106,9 @@ def test_the_served_story_is_the_same_story(tmp_path: Path) -> None:
             verify_bundle(Path(bundle["path"]).read_bytes(), policy, require=require)
         assert sorted(path.stem for path in (run.folder / "logs").iterdir()) == PARTIES
         assert len({run.process_of(party) for party in PARTIES}) == len(PARTIES)
+        brought = [path.name for path in (run.folder / "evidence").iterdir()]
+        assert len([name for name in brought if re.fullmatch("[0-9a-f]{64}-by-[0-9a-f]{64}", name)]) == 9
+        assert all("-by-" in name for name in brought), "a node wrote into the pool's own directory"
         assert httpx2.get(report["url"] + "/healthz", trust_env=False).json()["ok"]
         found = audit_source(HttpSource(report["url"]), policy, now_unix_ms=system_clock())
         assert found.ok

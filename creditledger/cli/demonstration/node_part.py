@@ -1,7 +1,6 @@
 """How a node of the story is made: its kernel, honest or not, and its minter."""
 
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any, Final
 
 from creditledger.activations.bf16 import Float32Array
@@ -16,9 +15,13 @@ from creditledger.cli.demonstration.work import Node
 from creditledger.ledger.clock import Clock
 from creditledger.ledger.ledger import Ledger
 from creditledger.minting.minter import Minter
+from creditledger.minting.shipping import Shipping
 
 NUMPY_KERNEL: Final = "numpy-fused"
 TORCH_KERNEL: Final = "torch-sdpa"
+SHIP_SECONDS: Final = 0.3
+CLOSE_SECONDS: Final = 3.0
+"""Less than a party is given to end."""
 
 
 def profile_of(scene: Scene, number: int, *, may_use_torch: bool) -> str:
@@ -37,9 +40,9 @@ def open_node(
     *,
     clock: Clock,
     may_use_torch: bool,
-    evidence: Path | None = None,
 ) -> Node:
-    """A node that is ready to serve. ``evidence``: where it keeps its sealed inputs, as `Minter` has it."""
+    """A node that is ready to serve. Where the pool is behind a URL it keeps what it mints to itself, beside
+    its own copy of the ledger, and ships it."""
     span = spans_of(model.description.shape.layers)[number]
     profile = profile_of(scene, number, may_use_torch=may_use_torch)
     cheat = scene.cheat_of(number)
@@ -49,8 +52,8 @@ def open_node(
         model=model.description,
         clock=clock,
         random_bytes=stream(scene.seed, f"salts of {party.name}"),
-        outbox=scene.folder / "outbox" / party.name,
-        evidence=evidence,
+        outbox=None if ledger.is_remote else scene.folder / "outbox" / party.name,
+        shipping=Shipping(interval_s=SHIP_SECONDS, close_s=CLOSE_SECONDS),
     )
     blocks = _torch_blocks(model, span) if profile == TORCH_KERNEL else None
     if blocks is not None:

@@ -24,10 +24,8 @@ from creditledger.errors import CreditLedgerError
 from creditledger.ledger.clock import system_clock
 from creditledger.ledger.keyring import load_key
 from creditledger.ledger.ledger import Ledger
-from creditledger.minting.minter import Minter
 from creditledger.service.http_server import HttpServer, address_of, listening_socket
 
-DELIVER_SECONDS: Final = 0.3
 Cues = Mapping[str, Callable[..., Any]]
 
 
@@ -117,10 +115,8 @@ def _node(call: Call, ledger: Ledger, opened: ExitStack) -> Cues:
         model,
         clock=system_clock,
         may_use_torch=False,
-        evidence=call.scene.folder / "evidence",
     )
     opened.callback(node.minter.close)
-    opened.enter_context(_delivering(node.minter))
     url = opened.enter_context(_listening(node_app(NodeDesk(node, ledger.policy()))))
     owner = Owner(scene=call.scene, ledger=ledger, name=party.name, clock=system_clock)
     return {"url": lambda: url, "buy": owner.buy, "voucher": owner.voucher}
@@ -155,24 +151,6 @@ class _HttpLine:
 
     def send(self, job: bytes, crossing: Crossing) -> Crossing:
         return Crossing.decode(send_rows(self._urls[0], job, crossing))
-
-
-@contextmanager
-def _delivering(minter: Minter) -> Iterator[None]:
-    """What is minted meanwhile is logged as soon as the pool takes it."""
-    ended = threading.Event()
-
-    def deliver() -> None:
-        while not ended.wait(DELIVER_SECONDS):
-            minter.flush()
-
-    thread = threading.Thread(target=deliver, name="delivering", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
 
 
 @contextmanager
