@@ -2,12 +2,14 @@
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 import pytest
 
 from cli_pools import Said, Stage, ask, cli
+from creditledger.activations.model import ModelShape
 from creditledger.activations.runners.numerics import FUSED
 from creditledger.activations.runners.numpy_llama import NumpyLlama
 from creditledger.activations.runners.weights import LoadedModel
@@ -54,21 +56,25 @@ class Workshop:
 
 @pytest.fixture(scope="module")
 def workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
-    folder = tmp_path_factory.mktemp("workshop")
-    model = tiny_llama(folder / "model")
+    return make_workshop(tmp_path_factory.mktemp("workshop"))
+
+
+def make_workshop(folder: Path, *, shape: ModelShape = SHAPE) -> Workshop:
+    """A pool in ``folder`` that lists a model of four layers."""
+    model = tiny_llama(folder / "model", shape=shape)
     profiles = []
     for start, stop in ((0, 2), (2, 4)):
         (folder / f"{stop}.profile").write_bytes(
             profile_of(model, layer_start=start, layer_stop=stop).encode()
         )
         profiles.append(f"{stop}.profile")
-    terms = [f"{name} = {getattr(SHAPE, name)}" for name in ("layers", "hidden", "ff", "heads", "kv_heads")]
+    terms = [f"{name} = {getattr(shape, name)}" for name in ("layers", "hidden", "ff", "heads", "kv_heads")]
     parameters = [
         f"profiles = {json.dumps(profiles)}",
         "[vesting]\nrounds = 0\ntime_ms = 0\nvalue = 0",
         f'[[models]]\ndigest = "{model.description.digest.hex()}"\nname = "tiny"',
         *terms,
-        f'head_dim = {SHAPE.head_dim}\nmicro_per_tflop = "1000credits"',
+        f'head_dim = {shape.head_dim}\nmicro_per_tflop = "1000credits"',
     ]
     stage = Stage(folder, parameters="\n".join(parameters))
     (folder / "plan").write_text("0:2 n1\n2:4 n1\n")

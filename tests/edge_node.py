@@ -1,12 +1,13 @@
 """A node on a small board, as a program: ``python edge_node.py URL KEY MODEL AHEAD_MS ORDER...``
 
-It mints one window of each order, says what is written down after each, delivers when told to on stdin, and
-ends with it. Its clock runs ``AHEAD_MS`` ahead. No torch and no model: rows come from elsewhere."""
+It opens its pool and waits for a line on stdin; then it mints one window of each order, says what is written
+down after each, delivers when told to, and ends with its stdin. Its clock runs ``AHEAD_MS`` ahead. No torch and no model: rows come from elsewhere."""
 
 import json
 import resource
 import sys
 import time
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -30,31 +31,45 @@ def main(url: str, key: str, model: str, ahead_ms: str, *orders: str) -> None:
         shipping=Shipping(interval_s=0.2, retry_s_max=0.5),
     )
     ledger_id = minter._link.ledger_id
-    began, seconds = time.process_time(), 0.0
-    for order in orders:
-        path, _, shape = order.partition(":")
-        positions, _, hidden = (shape or f"256:{HIDDEN}").partition(":")
-        work = Order.decode(Path(path).read_bytes()).work_order(0)
-        for_wall = time.perf_counter()
+    shapes = [_shape(order) for order in orders]
+    for positions, hidden in shapes:  # the model's work, and not the node's
+        _windows(positions, hidden)
+    _say({"opened": True})
+    sys.stdin.readline()
+    began, cpu_began = time.perf_counter(), time.process_time()
+    for order, (positions, hidden) in zip(orders, shapes, strict=True):
+        work = Order.decode(Path(order.partition(":")[0]).read_bytes()).work_order(0)
         with minter.session(work) as session:
-            for start in range(0, int(positions), 256):
-                rows = _rows(start, int(hidden))
-                session.record(inputs=rows, outputs=rows, positions=range(start, start + 256))
+            for number, rows in enumerate(_windows(positions, hidden)):
+                at = range(256 * number, 256 * number + 256)
+                session.record(inputs=rows, outputs=rows, positions=at)
         receipts = session.receipts
         minter.flush()  # on return they are in the outbox: from here on nothing may lose them
-        seconds += time.perf_counter() - for_wall
         _say({"minted": [receipt.digest(ledger_id).hex() for receipt in receipts]})
-    cpu = time.process_time() - began
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    _say({"rss_kib": peak, "cpu_s": cpu, "wall_s": seconds, "failures": minter.failures})
+    took = {"wall_s": time.perf_counter() - began, "cpu_s": time.process_time() - cpu_began}
+    _say(took | {"rss_kib": _peak_kib(), "failures": minter.failures})
     for line in sys.stdin:
         if line.strip() == "deliver":
+            cpu_began = time.process_time()
             while minter.waiting:
                 time.sleep(0.02)
-            _say({"waiting": 0, "refused": len(minter.refused)})
+            _say({"waiting": 0, "refused": len(minter.refused), "cpu_s": time.process_time() - cpu_began})
     minter.close()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    _say({"rss_kib": peak, "torch": "torch" in sys.modules, "waiting": minter.waiting})
+    _say({"rss_kib": _peak_kib(), "torch": "torch" in sys.modules, "waiting": minter.waiting})
+
+
+def _shape(order: str) -> tuple[int, int]:
+    positions, _, hidden = (order.partition(":")[2] or f"256:{HIDDEN}").partition(":")
+    return int(positions), int(hidden)
+
+
+def _peak_kib() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+@cache
+def _windows(positions: int, hidden: int) -> list[np.ndarray]:
+    return [_rows(start, hidden) for start in range(0, positions, 256)]
 
 
 def _rows(start: int, hidden: int) -> np.ndarray:

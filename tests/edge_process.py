@@ -5,7 +5,7 @@ import os
 import select
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -38,10 +38,12 @@ class EdgeProcess:
 
     def delivered(self) -> dict[str, Any]:
         """Once nothing waits any more."""
-        assert self.process.stdin is not None
-        self.process.stdin.write(b"deliver\n")
-        self.process.stdin.flush()
+        self.tell(b"deliver\n")
         return self.line()
+
+    def tell(self, line: bytes) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(line)
 
     def end(self) -> dict[str, Any]:
         """Told to end; the last it said."""
@@ -57,9 +59,18 @@ class EdgeProcess:
 
 @contextmanager
 def edge_node(
-    board: Board | None, url: str, key: Path, model: bytes, orders: Sequence[object], *, day: int = 0
+    board: Board,
+    url: str,
+    key: Path,
+    model: bytes,
+    orders: Sequence[object],
+    *,
+    day: int = 0,
+    opened: Callable[[], None] = lambda: None,
 ) -> Iterator[EdgeProcess]:
-    """One start of the node on day ``day`` of its clock; killed at the end if it is still there."""
+    """One start of the node on day ``day`` of its clock; killed at the end if it is still there.
+
+    ``opened`` is called when it has opened its pool, before it mints."""
     words = [url, key, model.hex(), day * DAY_MS, *orders]
     found = environment()
     process = subprocess.Popen(
@@ -69,14 +80,15 @@ def edge_node(
         stderr=subprocess.PIPE,
         bufsize=0,  # so that nothing waits where select does not see it
         env=found | {"OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": f"{TESTS}{os.pathsep}{found['PYTHONPATH']}"},
-        preexec_fn=None if board is None else board.enter,
+        preexec_fn=board.enter,
     )
     try:
-        if board is None:
-            yield EdgeProcess(process)
-        else:
-            with board.keep(process.pid):
-                yield EdgeProcess(process)
+        with board.keep(process.pid):
+            node = EdgeProcess(process)
+            assert node.line() == {"opened": True}
+            opened()
+            node.tell(b"begin\n")
+            yield node
     finally:
         if process.poll() is None:
             process.kill()
