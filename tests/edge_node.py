@@ -1,10 +1,10 @@
 """A node on a small board, as a program: ``python edge_node.py URL KEY MODEL AHEAD_MS ORDER...``
 
 It opens its pool and waits for a line on stdin; then it mints one window of each order, says what is written
-down after each, delivers when told to, and ends with its stdin. Its clock runs ``AHEAD_MS`` ahead. No torch and no model: rows come from elsewhere."""
+down after each, delivers when told to, and ends with its stdin. Its clock runs ``AHEAD_MS`` ahead. No torch
+and no model: rows come from elsewhere."""
 
 import json
-import resource
 import sys
 import time
 from functools import cache
@@ -64,7 +64,9 @@ def _shape(order: str) -> tuple[int, int]:
 
 
 def _peak_kib() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # Not getrusage: its peak is that of whoever forked this process, too.
+    status = Path("/proc/self/status").read_text()
+    return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:")))
 
 
 @cache

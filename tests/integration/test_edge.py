@@ -24,7 +24,7 @@ from pool_processes import serving
 __all__ = ["workshop"]
 
 ORDERS_A_DAY = 3
-MEMORY_KIB_MAX = 160 * 1024
+MEMORY_KIB_MAX = 128 * 1024
 IN_A_WEEK = f"""
 import time
 now = time.time_ns
