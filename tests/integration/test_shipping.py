@@ -1,6 +1,6 @@
 """A node ships to a pool behind a URL: evidence first, once, whatever dies meanwhile, and never in the way.
 
-Threat rows D5, D9. Source: specs/minting.md §10."""
+Source: specs/minting.md §10."""
 
 import json
 import signal
