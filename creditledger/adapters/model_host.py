@@ -137,6 +137,7 @@ class ModelHost:
         """Finish what has ended, flush, and end the threads."""
         self._after.shutdown()
         self._minter.close()
+        self._link.close()
 
     def _finish(self, promised: "Future[AnswerReceipts]", work: HostedWork) -> None:
         job = work.order.job.digest(self._link.ledger_id)

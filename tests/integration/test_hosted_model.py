@@ -204,16 +204,17 @@ def test_tokens_that_the_model_would_not_draw_are_refuted(hosted: Hosted) -> Non
 
 
 def test_receipts_that_are_logged_late_are_countersigned_later(hosted: Hosted) -> None:
-    log = hosted.minter._log
+    dispatch = hosted.minter._dispatch
+    submit = dispatch._submit
 
-    def busy(submission: Any) -> Any:
+    def busy(submissions: Any) -> Any:
         raise BusyError("the pool is away")
 
-    hosted.minter._log = busy
+    dispatch._submit = busy
     complete(hosted)
     assert isinstance(hosted.answer().refusal, BusyError)
     assert hosted.transport.confirm_waiting() == 1
-    hosted.minter._log = log
+    dispatch._submit = submit
     hosted.minter.flush()
     assert hosted.transport.confirm_waiting() == 0
     assert hosted.answer().refusal is None
