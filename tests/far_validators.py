@@ -8,21 +8,15 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
-
-import httpx2
 
 from cli_pools import ask, environment
 from creditledger.activations.runners.numerics import FUSED
 from creditledger.activations.runners.numpy_llama import NumpyLlama
 from creditledger.activations.runners.weights import LoadedModel
-from creditledger.ledger.keyring import load_key
-from creditledger.minting.handover import HANDOVER_SUFFIX
 from creditledger.minting.minter import Minter
 from creditledger.redemption.order import Order
-from creditledger.service.signed_request import DIGEST_HEADER, REQUEST_HEADER, content_digest, sign_request
 from fakes.tiny_llama import SHAPE, inputs_of, profile_of, tiny_llama
 from pool_processes import RunningPool, serving
 
@@ -93,7 +87,7 @@ class FarPool:
             time.sleep(0.2)
 
     def work(self, name: str, *, honest: bool = True) -> list[str]:
-        """Order both spans, run and log them over HTTP, bring the inputs; the receipts' digests in hex."""
+        """Order both spans, run them and ship what was minted; the receipts' digests in hex."""
         rows, node = inputs_of(SHAPE, 256, seed=5), self.home("n1")
         ask(
             *("order", self.url, "--model", "tiny", "--plan", self.folder / "plan", "--positions", 256),
@@ -110,11 +104,9 @@ class FarPool:
             )
             with minter.session(order.work_order(start)) as session:
                 session.record(inputs=rows, outputs=outputs, positions=range(256))
-            minter.flush()
+            minter.close()
             assert not minter.waiting
             digests += [receipt.digest(self.served.ledger_id).hex() for receipt in session.receipts]
-            minter.close()
-            self.bring(node)
             rows = outputs
         ask("confirm", self.url, self.folder / name, "--key", self.home("alice") / "key")
         return digests
@@ -123,27 +115,6 @@ class FarPool:
         """`work` as soon as there is something to pay with."""
         self.until("a grant", lambda: ask("balance", self.url, "alice")["available_micro"] > 0)
         return self.work(name, honest=honest)
-
-    def bring(self, node: Path) -> None:
-        """Bring all that the node kept to the pool."""
-        signer, ledger_id = load_key(node / "key").ed25519(), self.served.ledger_id
-        for file in sorted((node / "evidence").iterdir()):
-            is_handover = file.name.endswith(HANDOVER_SUFFIX)
-            kind = "handover" if is_handover else "inputs"
-            path = f"/v1/evidence/{kind}/{file.name.removesuffix(HANDOVER_SUFFIX)}"
-            digest = sha256(file.read_bytes()).digest()
-            signed = sign_request(
-                signer,
-                ledger_id=ledger_id,
-                audience=ledger_id,
-                method="PUT",
-                target=path,
-                body_digest=digest,
-                expires_unix_ms=time.time_ns() // 1_000_000 + 60_000,
-            )
-            headers = {REQUEST_HEADER: signed, DIGEST_HEADER: content_digest(digest)}
-            answer = httpx2.put(self.url + path, content=file.read_bytes(), headers=headers, trust_env=False)
-            assert answer.status_code in (200, 201), answer.text
 
     def receipt(self, digest: str) -> dict[str, Any]:
         found: dict[str, Any] = self.served.get(f"/v1/receipts/{digest}").json()
