@@ -1,4 +1,4 @@
-"""`shipping`: what this machine's nodes have on its way to a pool. Source: specs/cli.md §25."""
+"""`shipping`: what this machine's nodes have on its way to a pool. Source: specs/cli.md §26."""
 
 from pathlib import Path
 from typing import Any
