@@ -91,7 +91,7 @@ def test_a_body_that_trickles_is_late_however_often_a_byte_comes() -> None:
     began = time.monotonic()
     assert answered(Exchange([b"x"], pause=0.05, is_endless=True))[0] == 408
     assert time.monotonic() - began < 5
-    assert answered(Exchange([b"x"] * 3, pause=0.05))[0] == 200
+    assert answered(Exchange([b"x"] * 3, pause=0.005))[0] == 200
 
 
 def test_urls_and_headers_end_somewhere() -> None:
