@@ -19,6 +19,7 @@ from creditledger.service.page.overview import overview
 from creditledger.service.page.page import Page
 from creditledger.service.page.pulse import pulse
 from creditledger.service.page.queue_views import queue_view, queues_view
+from creditledger.service.page.receipt_view import receipt_view, verify_view
 from creditledger.service.page.search_view import search_view
 from creditledger.service.page.statement_view import statement_view
 from creditledger.service.page.static_files import StaticFiles
@@ -35,6 +36,8 @@ _VIEWS: Final[dict[str, View]] = {
     "/accounts/{id}/statement": statement_view,
     "/queues": queues_view,
     "/queues/{id}": queue_view,
+    "/receipts/{id}": receipt_view,
+    "/verify": verify_view,
     "/search": search_view,
     "/pulse": pulse,
 }
