@@ -52,9 +52,10 @@ export const verifyWitnesses = async (policy, head) => {
   return { time: time > 0n ? time : claimed, claimed, isVerified: time > 0n, names: [...all.keys()], unread };
 };
 
-/** Refuses a head that is too old for the policy, or from the future. Answers whether that rests on what is verified. */
+/** Refuses a head that is too old for the policy, or from the future, where `nowUnixMs` tells the time.
+ *  Answers whether that rests on what is verified. */
 export const verifyAge = (policy, { time, claimed, isVerified }, nowUnixMs) => {
-  if (policy.maxAgeMs === null) return true;
+  if (policy.maxAgeMs === null || nowUnixMs === null) return true;
   const found = time === null ? "no cosignature asked for" : `${1_000n * time} ms`;
   const isFresh = (since) => since !== null && distance(BigInt(nowUnixMs), 1_000n * since) <= policy.maxAgeMs;
   need(isFresh(time) || (claimed !== undefined && isFresh(claimed)), "the checkpoint is not fresh", `within ${policy.maxAgeMs} ms of ${nowUnixMs} ms`, found);
