@@ -1,4 +1,4 @@
-"""The verifier of the page, run by itself in Chromium, and the package asked the same without its pairings."""
+"""The verifier of the page, run by itself in Chromium, and the package asked the same without pairings."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -41,10 +41,7 @@ class BrowserReader:
         answers: list[Any] = []
         for start in range(0, len(asked), AT_ONCE):
             part = json.dumps(list(asked[start : start + AT_ONCE]))
-            answers += self.page.evaluate(
-                f"async (part) => {{ const all = []; for (const one of JSON.parse(part)) all.push(await ({function})(one)); return all; }}",
-                part,
-            )
+            answers += self.page.evaluate(f"(part) => inOrder({function}, JSON.parse(part))", part)
         return answers
 
 
@@ -109,10 +106,15 @@ def _answer(route: Any) -> None:
 
 
 _LOAD = """async () => {
-  for (const name of ["verification", "policy", "octets", "ed25519", "sparse_map", "merkle", "refusal", "canonical"])
+  for (const name of ["verification", "policy", "octets", "ed25519", "sparse_map", "refusal"])
     Object.assign(globalThis, await import(`/static/verify/${name}.js`));
   const refused = (error) => { if (!(error instanceof Refusal)) throw error; };
   globalThis.bytes = (text) => fromHex(text);
+  globalThis.inOrder = async (call, part) => {
+    const all = [];
+    for (const one of part) all.push(await call(one));
+    return all;
+  };
   globalThis.answered = (call) => async (one) => {
     try { return (await call(one)) ?? true; } catch (error) { refused(error); return null; }
   };
@@ -120,11 +122,17 @@ _LOAD = """async () => {
   globalThis.verified = async ({ bundle, policy, now, asked }) => {
     try {
       if (!policies.has(policy)) policies.set(policy, await parsePolicy(bytes(policy)));
-    } catch (error) { refused(error); return { verdict: "refused", proven: [], claimed: [], step: "policy" }; }
+    } catch (error) {
+      refused(error);
+      return { verdict: "refused", proven: [], claimed: [], step: "policy" };
+    }
     const wanted = asked === undefined ? null : bytes(asked);
-    const told = await verifyBundle(bytes(bundle), policies.get(policy), { asked: wanted, nowUnixMs: now });
+    const options = { asked: wanted, nowUnixMs: now };
+    const told = await verifyBundle(bytes(bundle), policies.get(policy), options);
     const { verdict, proven, claimed, work, stopped, steps } = told;
-    return { verdict, proven, claimed, work, step: stopped?.id ?? null, reason: stopped?.reason ?? null,
-             steps: Object.fromEntries(steps.map((step) => [step.id, step.state])) };
+    return {
+      verdict, proven, claimed, work, step: stopped?.id ?? null, reason: stopped?.reason ?? null,
+      steps: Object.fromEntries(steps.map((step) => [step.id, step.state])),
+    };
   };
 }"""

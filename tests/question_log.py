@@ -1,4 +1,4 @@
-"""A plugin (`pytest -p question_log`): what tests ask of the verifiers, written into $CREDITLEDGER_QUESTIONS."""
+"""A plugin, `pytest -p question_log`: what tests ask `verify_bundle` goes to $CREDITLEDGER_QUESTIONS too."""
 
 import json
 import os

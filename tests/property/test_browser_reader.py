@@ -24,7 +24,6 @@ from browser_reader import (
 )
 from creditledger.errors import CreditLedgerError
 from creditledger.records import canonical
-from creditledger.transparency.bundle import Bundle
 from creditledger.transparency.trust_policy import TrustPolicy
 from fakes.shown_pool import elsewhere, shown
 
@@ -34,7 +33,7 @@ ROOT = Path(__file__).parents[2]
 VECTORS = ROOT / "tests" / "vectors"
 IS_THOROUGH = "CREDITLEDGER_THOROUGH" in os.environ
 MUTANTS = 20_000 if IS_THOROUGH else 400
-QUICK = "bundle_binding or bundle_policy or bundle_rotated or bundle_delegated"
+QUICK = "bundle_binding or bundle_policy or bundle_rotated"
 """The tests that sign what they forge."""
 
 
@@ -96,7 +95,8 @@ def test_whatever_the_tests_of_bundles_ask(reader: BrowserReader, tmp_path: Path
     )
     asked = [json.loads(line) for line in sorted(set(log.read_text().splitlines()))]
     accepted, refused = agree(reader, asked)
-    assert accepted > 50 and refused > 100
+    assert accepted > 50
+    assert refused > 100
 
 
 def leaves(value: Any, path: tuple[int, ...] = ()) -> Iterator[tuple[int, ...]]:
@@ -149,7 +149,8 @@ def test_every_field_changed(reader: BrowserReader) -> None:
             except CreditLedgerError:
                 continue
     accepted, refused = agree(reader, asked)
-    assert refused > 300 and accepted < refused / 10, "pairings alone tell those"
+    assert refused > 300
+    assert accepted < refused / 10, "pairings alone tell those"
 
 
 def test_every_bit_may_flip(reader: BrowserReader) -> None:
@@ -159,17 +160,16 @@ def test_every_bit_may_flip(reader: BrowserReader) -> None:
         changed = bytearray(shown()[chance.choice(NAMES)])
         changed[chance.randrange(len(changed))] ^= 1 << chance.randrange(8)
         asked.append(question(bytes(changed), shown().policy))
-    accepted, refused = agree(reader, asked)
-    assert refused > MUTANTS * 0.95
+    assert agree(reader, asked)[1] > MUTANTS * 0.95
 
 
 def test_hostile_bytes_are_refused(reader: BrowserReader) -> None:
     """Whatever they promise, nothing is built of it."""
     most = 65_535
     hostile = [
-        b"", b"\0", b"\x91" * most, b"\xdc\x00\x01" * (most // 3), b"\x81" * most, b"\xdc\xff\xff" * (most // 3),
-        b"\xdc\xff\xfc" + bytes(65_532), b"\xdd\xff\xff\xff\xff", b"\xc6\xff\xff\xff\xff", b"\xcb" + b"\x7f" * 65_000,
-        bytes(most + 1), shown()["vested"] + b"\0", shown()["vested"][:-1],
+        b"", b"\0", b"\x91" * most, b"\x81" * most, b"\xdc\0\x01" * (most // 3), b"\xdc\xff\xff" * (most // 3),
+        b"\xdc\xff\xfc" + bytes(65_532), b"\xdd\xff\xff\xff\xff", b"\xc6\xff\xff\xff\xff", bytes(most + 1),
+        b"\xcb" + b"\x7f" * 65_000, shown()["vested"] + b"\0", shown()["vested"][:-1],
     ]  # fmt: skip
     assert agree(reader, [question(encoded, shown().policy) for encoded in hostile]) == (0, len(hostile))
 
@@ -200,7 +200,8 @@ def test_another_policy(reader: BrowserReader) -> None:
     ]
     asked = [question(encoded, one) for one in changed]
     accepted, refused = agree(reader, asked)
-    assert accepted >= 8 and refused >= 15
+    assert accepted >= 8
+    assert refused >= 15
     seen = 1_800_000_900_000
     aged = replace(policy, max_age_ms=60_000)
     moments = [seen - 60_001, seen - 60_000, seen, seen + 60_000, seen + 60_001]

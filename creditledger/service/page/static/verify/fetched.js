@@ -8,12 +8,15 @@ export const fetchBytes = async (path, most) => {
   const reader = answer.body.getReader();
   const bytes = new Uint8Array(most + 1);
   let at = 0;
-  for (let part = await reader.read(); !part.done && at <= most; part = await reader.read()) {
+  for (let part = await reader.read(); !part.done; part = await reader.read()) {
     const taken = part.value.subarray(0, bytes.length - at);
     bytes.set(taken, at);
     at += taken.length;
+    if (at > most) {
+      await reader.cancel();
+      break;
+    }
   }
-  await reader.cancel();
   return bytes.slice(0, at);
 };
 

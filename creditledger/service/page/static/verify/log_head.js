@@ -26,7 +26,7 @@ export const verifyLog = async (policy, head) => {
   for (const { key, body } of lines) await verifyLine(key, head.text, body);
   const signers = lines.map((line) => line.key);
   const own = policy.logs.filter((log) => signers.includes(log.key) && log.key.name === head.origin);
-  need(own.length > 0, "no log of the policy signed the checkpoint", policy.logs.map((log) => log.key.name).join(", "), head.origin);
+  need(own.length > 0, "its log did not sign the checkpoint", `a line by ${policy.logs.map((log) => log.key.name).join(" or ")}`, `a checkpoint of ${head.origin}, by ${signers.map((key) => key.name).join(", ") || "no log"}`);
   const covers = ({ sizes }) => sizes === null || (sizes.first <= head.size && (sizes.stop === 0n || head.size < sizes.stop));
   const covering = own.filter(covers);
   need(covering.length > 0, "the log's key does not sign checkpoints of this size", "a size in its range", `${head.size}`);
