@@ -171,7 +171,7 @@ def test_a_true_receipt_is_ticked_step_by_step(
     expected = dict.fromkeys(ALL, "holds") | {"verdicts": "unchecked", "certificate": "unchecked"}
     assert states(page) == expected
     verdict = page.inner_text("#verdict")
-    assert "has verified that its node signed it and that it stands in the log" in verdict
+    assert "has verified that its node signed it and that it stands in the log that a quorum" in verdict
     assert "rests on signatures which no browser can check" in verdict
     assert "creditledger verify" in verdict
     assert "this pool said" in verdict
@@ -242,7 +242,7 @@ def _spoiled(bundle: Bundle, other: Bundle, what: str) -> Bundle | bytes:
         ("truncated", "form", "cut short"),
         ("swapped", "asked", "another receipt"),
         ("root", "log", "signature does not hold"),
-        ("log", "log", "Its log did not sign"),
+        ("log", "log", "its log did not sign"),
         ("stranger", "log", "does not know"),
         ("witness", "witnesses", "signature does not hold"),
         ("witnesses", "witnesses", "lacks a quorum"),
@@ -264,7 +264,7 @@ def test_a_spoiled_receipt_is_crossed_out_where_it_is_spoiled(
     assert found[step] == "fails"
     assert set(list(found.values())[:at]) <= {"holds", "absent"}
     assert set(list(found.values())[at + 1 :]) <= {"skipped"}
-    assert said in page.inner_text(f"li[data-step={step}]")
+    assert said in page.inner_text(f"li[data-step={step}]").lower()
     assert "Do not believe" in page.inner_text("#verdict")
     assert page.locator("#said-by-bundle").is_hidden()
 
@@ -361,7 +361,8 @@ def test_any_bundle_is_checked_from_a_file_with_no_network(tab: Tab, pool: Serve
 _DROP = """(bytes) => {
   const transfer = new DataTransfer();
   transfer.items.add(new File([new Uint8Array(bytes)], "dropped.bundle"));
-  document.getElementById("drop").dispatchEvent(new DragEvent("drop", { dataTransfer: transfer, cancelable: true }));
+  const drop = new DragEvent("drop", { dataTransfer: transfer, cancelable: true });
+  document.getElementById("drop").dispatchEvent(drop);
 }"""
 
 

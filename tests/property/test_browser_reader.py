@@ -167,9 +167,9 @@ def test_hostile_bytes_are_refused(reader: BrowserReader) -> None:
     """Whatever they promise, nothing is built of it."""
     most = 65_535
     hostile = [
-        b"", b"\0", b"\x91" * most, b"\x81" * most, b"\xdc\0\x01" * (most // 3), b"\xdc\xff\xff" * (most // 3),
-        b"\xdc\xff\xfc" + bytes(65_532), b"\xdd\xff\xff\xff\xff", b"\xc6\xff\xff\xff\xff", bytes(most + 1),
-        b"\xcb" + b"\x7f" * 65_000, shown()["vested"] + b"\0", shown()["vested"][:-1],
+        b"", b"\0", b"\x91" * most, b"\x81" * most, b"\xdc\0\x01" * (most // 3),
+        b"\xdc\xff\xff" * (most // 3), b"\xdc\xff\xfc" + bytes(65_532), b"\xdd\xff\xff\xff\xff",
+        b"\xc6\xff\xff\xff\xff", bytes(most + 1), b"\xcb" + b"\x7f" * 65_000, shown()["vested"] + b"\0", shown()["vested"][:-1],
     ]  # fmt: skip
     assert agree(reader, [question(encoded, shown().policy) for encoded in hostile]) == (0, len(hostile))
 

@@ -5,19 +5,8 @@ import { Refusal } from "./refusal.js";
 export const fetchBytes = async (path, most) => {
   const answer = await fetch(path, { cache: "no-cache", redirect: "error" });
   if (!answer.ok) throw new Refusal(`the pool did not give ${path}: ${await problemOf(answer)}`);
-  const reader = answer.body.getReader();
-  const bytes = new Uint8Array(most + 1);
-  let at = 0;
-  for (let part = await reader.read(); !part.done; part = await reader.read()) {
-    const taken = part.value.subarray(0, bytes.length - at);
-    bytes.set(taken, at);
-    at += taken.length;
-    if (at > most) {
-      await reader.cancel();
-      break;
-    }
-  }
-  return bytes.slice(0, at);
+  // A blob may be of any size: the browser keeps it where it has room.
+  return new Uint8Array(await (await answer.blob()).slice(0, most + 1).arrayBuffer());
 };
 
 const problemOf = async (answer) => {

@@ -10,11 +10,16 @@ const WORDS = {
   absent: "not in this bundle",
   skipped: "not looked at",
 };
-const PROVEN = {
-  signed: { receipt: "its node signed it", batch: "its node signed it", hold: "its holder, or a delegate, signed it" },
-  logged: "it stands in the log that the pool shows to everybody",
+const SIGNER = { receipt: "its node", batch: "its node", hold: "its holder, or a delegate," };
+
+/** What each level means for a bundle, as the end of a sentence. */
+const LEVELS = {
+  signed: ({ bundle }) => `${SIGNER[bundle.subject]} signed it`,
+  logged: ({ policy }) => `it stands in the log that ${policy.quorum === "none" ? "its operator signed" : "a quorum of witnesses saw"}`,
+  certified: () => "a round covers it",
+  upheld: () => "the work was upheld",
+  vested: () => "it is paid for good",
 };
-const CLAIMED = { ...PROVEN, certified: "a round covers it", upheld: "the work was upheld", vested: "it is paid for good" };
 const COMMAND = "creditledger verify";
 
 const by = (id) => document.getElementById(id);
@@ -27,8 +32,8 @@ const made = (tag, className, ...parts) => {
   return element;
 };
 
-const listed = (levels, texts, subject) => {
-  const all = levels.map((level) => `that ${texts[level][subject] ?? texts[level]}`);
+const listed = (levels, it) => {
+  const all = levels.map((level) => `that ${LEVELS[level](it)}`);
   return all.length < 2 ? all.join("") : `${all.slice(0, -1).join(", ")} and ${all.at(-1)}`;
 };
 
@@ -61,22 +66,22 @@ export const showStep = ({ id, state, title, reason, expected, found }) => {
 
 /** `isPools`: the policy is the pool's own. */
 export const showReport = (report, { isPools }) => {
-  const { verdict, subject, stopped, proven, claimed } = report;
+  const { verdict, stopped, proven, claimed, it } = report;
   by("checker").dataset.verdict = verdict;
   const trust = isPools ? "Whose signatures count, this pool said. Who wants to depend on nobody's word brings a policy of their own, below." : null;
   if (verdict === "refused") {
-    say("fails", MARKS.fails, "Do not believe this bundle", `${stopped.title}: it does not. ${capital(stopped.reason)}.`);
+    say("fails", MARKS.fails, "Do not believe this bundle", `“${stopped.title}” does not hold: ${stopped.reason}.`);
   } else if (verdict === "unable") {
     say("unchecked", MARKS.unchecked, "Your browser could not check this", `${capital(stopped.reason)}.`, byCommand("That says nothing of the bundle."));
   } else if (verdict === "open") {
     say("unchecked", MARKS.unchecked, "Nothing here fails, and nothing is proven", byCommand("It rests on signatures that no browser can check."), trust);
   } else {
-    say("holds", MARKS.holds, `Your browser has verified ${listed(proven, PROVEN, subject)}`, claimedText(claimed, subject), trust);
+    say("holds", MARKS.holds, `Your browser has verified ${listed(proven, it)}`, claimedText(claimed, it), trust);
   }
 };
 
-const claimedText = (claimed, subject) =>
-  claimed.length === 0 ? null : byCommand(`The bundle says more: ${listed(claimed, CLAIMED, subject)}. That rests on signatures which no browser can check.`);
+const claimedText = (claimed, it) =>
+  claimed.length === 0 ? null : byCommand(`The bundle says more: ${listed(claimed, it)}. That rests on signatures which no browser can check.`);
 
 const byCommand = (text) => [`${text} `, made("code", "", COMMAND), " checks it all."];
 

@@ -128,7 +128,8 @@ const lookAtRound = async (it) => {
 const lookAtState = async (it) => {
   if (it.round === undefined) return absent("there is no certified round");
   Object.assign(it, await readStates(it.bundle, it.record ?? null, it.round, it.shown));
-  return holds(`a value under ${hex(it.round.map_root)}`, stateText(it));
+  const told = holds(`a value under ${hex(it.round.map_root)}`, stateText(it));
+  return { ...told, reason: "the round does say so: that the round is to be believed is for its certificate to show" };
 };
 
 const stateText = ({ bundle, own, lot }) => {
