@@ -1,7 +1,8 @@
 """The verifier of the page, run by itself in Chromium, and the package asked the same without pairings."""
 
 import json
-from collections.abc import Iterator, Sequence
+import random
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.resources import files
 from typing import Any
@@ -96,6 +97,28 @@ def told_by_browser(answer: dict[str, Any]) -> tuple[list[str], str] | None:
     return [level for level in levels if level in said], answer["work"]
 
 
+def takes(read: Callable[[Any], object], value: Any) -> bool:
+    """Whether the package does."""
+    try:
+        read(value)
+    except CreditLedgerError:
+        return False
+    return True
+
+
+def agree_on(reader: BrowserReader, call: str, asked: Sequence[Any], expected: Sequence[bool]) -> int:
+    """How many both take; fails where the browser takes another one."""
+    found = [answer is not None for answer in reader.ask(call, asked)]
+    assert not [one for one, ours, theirs in zip(asked, expected, found, strict=True) if ours != theirs]
+    return sum(found)
+
+
+def damaged(encoded: bytes, chance: random.Random) -> bytes:
+    start = chance.randrange(len(encoded) + 1)
+    stop = min(len(encoded), start + chance.randrange(3))
+    return encoded[:start] + chance.randbytes(chance.randrange(3)) + encoded[stop:]
+
+
 def _answer(route: Any) -> None:
     path = route.request.url.removeprefix(URL)
     if path.startswith("static/"):
@@ -106,7 +129,8 @@ def _answer(route: Any) -> None:
 
 
 _LOAD = """async () => {
-  for (const name of ["verification", "policy", "octets", "ed25519", "sparse_map", "refusal"])
+  const modules = ["verification", "policy", "octets", "ed25519", "sparse_map", "merkle", "refusal"];
+  for (const name of [...modules, "record", "canonical", "log_head"])
     Object.assign(globalThis, await import(`/static/verify/${name}.js`));
   const refused = (error) => { if (!(error instanceof Refusal)) throw error; };
   globalThis.bytes = (text) => fromHex(text);

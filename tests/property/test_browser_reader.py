@@ -7,7 +7,7 @@ import os
 import random
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from browser_reader import (
 )
 from creditledger.errors import CreditLedgerError
 from creditledger.records import canonical
+from creditledger.transparency.bundle import STATES_MAX, Bundle
 from creditledger.transparency.trust_policy import TrustPolicy
 from fakes.shown_pool import elsewhere, shown
 
@@ -81,6 +82,25 @@ def test_what_rests_on_pairings_alone_is_never_proven(reader: BrowserReader) -> 
                 assert answer["steps"]["certificate"] == "unchecked"
 
 
+def rearranged(asked: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Those with states, of which one is left out, doubled or swapped with the next."""
+    for one in asked:
+        try:
+            bundle = Bundle.decode(bytes.fromhex(one["bundle"]))
+        except CreditLedgerError:
+            continue
+        states = bundle.states
+        for at in range(len(states)):
+            for order in (
+                (*states[:at], *states[at + 1 :]),
+                (*states[: at + 1], *states[at:]),
+                (*states[:at], *states[at : at + 2][::-1], *states[at + 2 :]),
+                (*states, states[at]),
+            ):
+                if len(order) <= STATES_MAX:
+                    yield one | {"bundle": replace(bundle, states=order).encode().hex()}
+
+
 def test_whatever_the_tests_of_bundles_ask(reader: BrowserReader, tmp_path: Path) -> None:
     """Every forgery that they know, each with all hashes and signatures made anew around it."""
     log = tmp_path / "questions"
@@ -97,6 +117,9 @@ def test_whatever_the_tests_of_bundles_ask(reader: BrowserReader, tmp_path: Path
     accepted, refused = agree(reader, asked)
     assert accepted > 50
     assert refused > 100
+    true = [one for one in asked if told_by_package(one)]
+    accepted, refused = agree(reader, list(rearranged(true)))
+    assert refused > accepted > 0
 
 
 def leaves(value: Any, path: tuple[int, ...] = ()) -> Iterator[tuple[int, ...]]:
@@ -163,14 +186,31 @@ def test_every_bit_may_flip(reader: BrowserReader) -> None:
     assert agree(reader, asked)[1] > MUTANTS * 0.95
 
 
+def test_an_absence_has_no_value(reader: BrowserReader) -> None:
+    bundle = Bundle.decode(shown()["absent"])
+    valued = replace(bundle, states=(replace(bundle.states[0], value=b"x"),))
+    asked = [question(one.encode(), shown().policy) for one in (bundle, valued)]
+    assert agree(reader, asked) == (1, 1)
+
+
 def test_hostile_bytes_are_refused(reader: BrowserReader) -> None:
     """Whatever they promise, nothing is built of it."""
     most = 65_535
     hostile = [
-        b"", b"\0", b"\x91" * most, b"\x81" * most, b"\xdc\0\x01" * (most // 3),
-        b"\xdc\xff\xff" * (most // 3), b"\xdc\xff\xfc" + bytes(65_532), b"\xdd\xff\xff\xff\xff",
-        b"\xc6\xff\xff\xff\xff", bytes(most + 1), b"\xcb" + b"\x7f" * 65_000, shown()["vested"] + b"\0", shown()["vested"][:-1],
-    ]  # fmt: skip
+        b"",
+        b"\0",
+        b"\x91" * most,
+        b"\x81" * most,
+        b"\xdc\0\x01" * (most // 3),
+        b"\xdc\xff\xff" * (most // 3),
+        b"\xdc\xff\xfc" + bytes(65_532),
+        b"\xdd\xff\xff\xff\xff",
+        b"\xc6\xff\xff\xff\xff",
+        bytes(most + 1),
+        b"\xcb" + b"\x7f" * 65_000,
+        shown()["vested"] + b"\0",
+        shown()["vested"][:-1],
+    ]
     assert agree(reader, [question(encoded, shown().policy) for encoded in hostile]) == (0, len(hostile))
 
 
