@@ -193,6 +193,12 @@ def test_an_absence_has_no_value(reader: BrowserReader) -> None:
     assert agree(reader, asked) == (1, 1)
 
 
+def test_a_bundle_about_nothing_known_is_refused(reader: BrowserReader) -> None:
+    bundle = canonical.decode(shown()["account"])
+    asked = [canonical.encode([*bundle[:2], subject, *bundle[3:]]) for subject in (4, 0, 7, 127)]
+    assert agree(reader, [question(one, shown().policy) for one in asked]) == (1, 3)
+
+
 def test_hostile_bytes_are_refused(reader: BrowserReader) -> None:
     """Whatever they promise, nothing is built of it."""
     most = 65_535
