@@ -208,7 +208,9 @@ def _spoiled(bundle: Bundle, other: Bundle, what: str) -> Bundle | bytes:
     if what == "time":
         return replace(bundle, entry=placed(time_unix_ms=place.time_unix_ms + 1))
     if what == "signature":
-        return replace(bundle, entry=(replace(entry, signature=entry.signature[:-1] + b"\x01"),))
+        return replace(
+            bundle, entry=(replace(entry, signature=entry.signature[:-1] + bytes([entry.signature[-1] ^ 1])),)
+        )
     if what == "swapped":
         return other
     if what == "truncated":

@@ -129,6 +129,14 @@ def test_checkpoints_of_every_text(reader: BrowserReader) -> None:
 GOOD = str(TEXTS[0])
 
 
+def dated(time: int) -> NoteSignature:
+    """A cosignature by the second witness, at a time that none may name too."""
+    message = b"cosignature/v1\ntime %d\n%s" % (time, GOOD.encode())
+    vkey = WITNESSES["w2"].vkey
+    body = time.to_bytes(8, "big") + ed25519("w2").sign(message)
+    return NoteSignature(name=vkey.name, key_id=vkey.key_id, body=body)
+
+
 def _lines() -> Iterator[list[NoteSignature | bytes]]:
     log, one, two = signed(GOOD, "w1", "w2")
     stranger = CosignatureSigner("w4", ed25519("w4")).cosign(GOOD.encode(), timestamp=TIME)
@@ -157,6 +165,8 @@ def _lines() -> Iterator[list[NoteSignature | bytes]]:
     ):
         kept = [line for line in (log, one, two) if line.name != spoiled.name]
         yield [*kept, spoiled]
+    for time in (1, 0, 2**63 - 1, 2**63):
+        yield [log, one, dated(time)]
     line = two.line
     for raw in (
         line[:-1],
@@ -194,7 +204,7 @@ def test_checkpoints_of_every_signature(reader: BrowserReader) -> None:
         (POLICY, b"", None),
         (POLICY, noted("a text\n" * 142_858, *whole), None),
     ]
-    assert heads_agree(reader, heads) == 1
+    assert heads_agree(reader, heads) == 3
     chance = random.Random(41)
     note = noted(GOOD, *whole)
     flips = [(POLICY, damaged(note, chance), None) for _ in range(200)]
