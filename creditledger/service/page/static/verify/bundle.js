@@ -23,11 +23,17 @@ function* rules(it, subject) {
   const placed = [...it.entry, ...it.certified.map((part) => part.round)];
   yield [(it.leaf.length === 1) === isReceipt, "a leaf with a receipt only"];
   yield [(it.entry.length === 1) === hasEntry, "an entry with a receipt, batch or hold only"];
-  yield [isReceipt ? it.body.length > 0 : it.body.length === (hasEntry ? 0 : 32), "a receipt, an id of 32 bytes, or nothing"];
-  yield [isReceipt || it.job.length + it.delivery.length + it.verdicts.length === 0, "job, delivery and verdicts with a receipt only"];
+  yield [
+    isReceipt ? it.body.length > 0 : it.body.length === (hasEntry ? 0 : 32),
+    "a receipt, an id of 32 bytes, or nothing",
+  ];
+  yield [
+    isReceipt || it.job.length + it.delivery.length + it.verdicts.length === 0,
+    "job, delivery and verdicts with a receipt only",
+  ];
   yield [it.delivery.length <= it.job.length, "a delivery with its job only"];
   yield [isLogged || !isCertified, "a certified round with a checkpoint only"];
-  yield [(it.states.length > 0) === isCertified, "states exactly with a certified round"];
+  yield [it.states.length > 0 === isCertified, "states exactly with a certified round"];
   yield [it.states.length <= (STATES_MAX[subject] ?? 1), "no more states than its subject has"];
   yield [isCertified || it.verdicts.length === 0, "verdicts with a certified round only"];
   yield [placed.every((part) => (part.place.length === 1) === isLogged), "places exactly with a checkpoint"];

@@ -10,10 +10,20 @@ const LENGTHS = { 0xc4: [1, 0], 0xc5: [2, 256], 0xc6: [4, 65_536] };
 
 /** The value that these bytes spell. Refuses bytes that `encode` would not have written. */
 export const decode = (encoded) => {
-  need(encoded.length <= BYTES_MAX, "it is too long", `at most ${BYTES_MAX} bytes`, `${encoded.length} bytes`);
+  need(
+    encoded.length <= BYTES_MAX,
+    "it is too long",
+    `at most ${BYTES_MAX} bytes`,
+    `${encoded.length} bytes`,
+  );
   const scan = new Scan(encoded);
   const value = scan.value(1);
-  need(scan.at === encoded.length, "something follows the value", "its end", `${encoded.length - scan.at} bytes`);
+  need(
+    scan.at === encoded.length,
+    "something follows the value",
+    "its end",
+    `${encoded.length - scan.at} bytes`,
+  );
   return value;
 };
 
@@ -24,7 +34,12 @@ class Scan {
   }
 
   take(count) {
-    need(count <= this.encoded.length - this.at, "it is cut short", `${count} more bytes`, `${this.encoded.length - this.at}`);
+    need(
+      count <= this.encoded.length - this.at,
+      "it is cut short",
+      `${count} more bytes`,
+      `${this.encoded.length - this.at}`,
+    );
     this.at += count;
     return this.encoded.slice(this.at - count, this.at);
   }
@@ -34,7 +49,12 @@ class Scan {
     if (head < 0x80) return BigInt(head);
     if (head >= 0xcc && head <= 0xcf) return this.integer(head - 0xcc);
     if (head in LENGTHS) return this.take(this.length(...LENGTHS[head]));
-    need((head >= 0x90 && head <= 0x9f) || head === 0xdc, "a value is of a foreign type", "integer, bytes or array", `0x${head.toString(16)}`);
+    need(
+      (head >= 0x90 && head <= 0x9f) || head === 0xdc,
+      "a value is of a foreign type",
+      "integer, bytes or array",
+      `0x${head.toString(16)}`,
+    );
     need(depth <= DEPTH_MAX, "arrays are nested too deep", `depth ${DEPTH_MAX}`, "a deeper one");
     const count = head === 0xdc ? this.length(2, 16) : head & 15;
     // Nothing is built for what a head promises: each item must be there.
@@ -46,7 +66,12 @@ class Scan {
   integer(power) {
     const number = toNumber(this.take(2 ** power));
     const least = power === 0 ? 128n : 1n << BigInt(8 * 2 ** (power - 1));
-    need(number >= least && number <= UNSIGNED_MAX, "an integer is not in its shortest form", "the shortest, below 2^63", `${number}`);
+    need(
+      number >= least && number <= UNSIGNED_MAX,
+      "an integer is not in its shortest form",
+      "the shortest, below 2^63",
+      `${number}`,
+    );
     return number;
   }
 

@@ -14,7 +14,12 @@ export const verifyLine = async (key, text, body) => {
     return { time: 0n, isVerified: true };
   }
   const size = key.type === COSIGNATURE ? 64 : ML_DSA_SIGNATURE_BYTES;
-  need(body.length === 8 + size, "a cosignature has another length", `${8 + size} bytes`, `${body.length} bytes`);
+  need(
+    body.length === 8 + size,
+    "a cosignature has another length",
+    `${8 + size} bytes`,
+    `${body.length} bytes`,
+  );
   const time = toNumber(body.subarray(0, 8));
   need(time >= 1n && time < 2n ** 63n, "a cosignature's time is out of range", "1 to 2^63-1", `${time}`);
   // No browser has ML-DSA: whoever has the command has it.

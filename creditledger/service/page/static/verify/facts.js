@@ -9,7 +9,9 @@ const credits = (micro) => {
 };
 
 const moment = (unixMs) =>
-  unixMs < 8_640_000_000_000_000n ? `${new Date(Number(unixMs)).toISOString().slice(0, 19).replace("T", " ")} UTC` : `${unixMs} ms`;
+  unixMs < 8_640_000_000_000_000n
+    ? `${new Date(Number(unixMs)).toISOString().slice(0, 19).replace("T", " ")} UTC`
+    : `${unixMs} ms`;
 
 const HOLD_STATUS = { 1: "open", 2: "captured", 3: "released", 4: "expired", 5: "settled" };
 

@@ -15,17 +15,34 @@ export const verifyOrder = async (bundle, receipt, signers) => {
   const isOfJob = equal(delivery.client, job.client) && equal(delivery.job, receipt.job);
   need(isOfJob, "the delivery is of another job", hex(receipt.job), hex(delivery.job));
   const digest = await recordDigest(receipt, bundle.ledger);
-  need(delivery.heads.some((head) => covers(head, receipt, digest)), "the delivery does not cover the receipt", `a head of layer ${receipt.layer_start} from position ${stopOf(receipt)} on`, delivery.heads.map((head) => `layer ${head.layer_start} to ${head.positions}`).join(", "));
+  need(
+    delivery.heads.some((head) => covers(head, receipt, digest)),
+    "the delivery does not cover the receipt",
+    `a head of layer ${receipt.layer_start} from position ${stopOf(receipt)} on`,
+    delivery.heads.map((head) => `layer ${head.layer_start} to ${head.positions}`).join(", "),
+  );
   const accepted = await signers.verify(bundle.delivery[0], delivery, job.client);
   return { isDelivered: true, isLater: ordered.isLater || accepted.isLater };
 };
 
 const requireJobOf = async (receipt, job, ledger) => {
   const digest = await recordDigest(job, ledger);
-  need(equal(digest, receipt.job), "the job is not the one that the receipt names", hex(receipt.job), hex(digest));
+  need(
+    equal(digest, receipt.job),
+    "the job is not the one that the receipt names",
+    hex(receipt.job),
+    hex(digest),
+  );
   const isIts = (span) =>
-    span.layer_start === receipt.layer_start && span.layer_stop === receipt.layer_stop && equal(span.node, receipt.node);
-  need(equal(job.model, receipt.model) && job.plan.some(isIts), "the job plans other work", `layers ${receipt.layer_start} to ${receipt.layer_stop} by the receipt's node`, "another plan");
+    span.layer_start === receipt.layer_start &&
+    span.layer_stop === receipt.layer_stop &&
+    equal(span.node, receipt.node);
+  need(
+    equal(job.model, receipt.model) && job.plan.some(isIts),
+    "the job plans other work",
+    `layers ${receipt.layer_start} to ${receipt.layer_stop} by the receipt's node`,
+    "another plan",
+  );
 };
 
 const stopOf = (receipt) => receipt.window_start + receipt.positions;

@@ -5,10 +5,16 @@ import { need } from "./refusal.js";
 const isPlan = (spans) =>
   spans.length >= 1 &&
   spans.length <= 256 &&
-  spans.every((span, at) => span.layer_start < span.layer_stop && (at === 0 || span.layer_start === spans[at - 1].layer_stop));
+  spans.every(
+    (span, at) =>
+      span.layer_start < span.layer_stop && (at === 0 || span.layer_start === spans[at - 1].layer_stop),
+  );
 
 const isWindow = (it) =>
-  it.layer_start < it.layer_stop && it.window_start % 256n === 0n && it.positions >= 1n && it.positions <= 256n;
+  it.layer_start < it.layer_stop &&
+  it.window_start % 256n === 0n &&
+  it.positions >= 1n &&
+  it.positions <= 256n;
 
 const areHeads = (heads) =>
   heads.length >= 1 && heads.every((head, at) => at === 0 || heads[at - 1].layer_start < head.layer_start);

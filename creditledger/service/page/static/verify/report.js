@@ -15,7 +15,8 @@ const SIGNER = { receipt: "its node", batch: "its node", hold: "its holder, or a
 /** What each level means for a bundle, as the end of a sentence. */
 const LEVELS = {
   signed: ({ bundle }) => `${SIGNER[bundle.subject]} signed it`,
-  logged: ({ policy }) => `it stands in the log that ${policy.quorum === "none" ? "its operator signed" : "a quorum of witnesses saw"}`,
+  logged: ({ policy }) =>
+    `it stands in the log that ${policy.quorum === "none" ? "its operator signed" : "a quorum of witnesses saw"}`,
   certified: () => "a round covers it",
   upheld: () => "the work was upheld",
   vested: () => "it is paid for good",
@@ -56,9 +57,27 @@ export const showStep = ({ id, state, title, reason, expected, found }) => {
   const mark = made("span", "mark", MARKS[state]);
   mark.setAttribute("aria-hidden", "true");
   const words = made("p", "what", `${title} `, made("span", "badge", WORDS[state]));
-  const pairs = [["Expected", expected], ["Found", found]].filter(([, text]) => text);
-  const facts = made("dl", "found", ...pairs.flatMap(([name, text]) => [made("dt", "", name), made("dd", "", text)]));
-  const line = made("li", `step ${state}`, mark, made("div", "", words, ...(reason ? [made("p", "why", `${capital(reason)}.`)] : []), ...(pairs.length > 0 ? [facts] : [])));
+  const pairs = [
+    ["Expected", expected],
+    ["Found", found],
+  ].filter(([, text]) => text);
+  const facts = made(
+    "dl",
+    "found",
+    ...pairs.flatMap(([name, text]) => [made("dt", "", name), made("dd", "", text)]),
+  );
+  const line = made(
+    "li",
+    `step ${state}`,
+    mark,
+    made(
+      "div",
+      "",
+      words,
+      ...(reason ? [made("p", "why", `${capital(reason)}.`)] : []),
+      ...(pairs.length > 0 ? [facts] : []),
+    ),
+  );
   line.dataset.step = id;
   line.dataset.state = state;
   by("steps").append(line);
@@ -68,20 +87,49 @@ export const showStep = ({ id, state, title, reason, expected, found }) => {
 export const showReport = (report, { isPools }) => {
   const { verdict, stopped, proven, claimed, it } = report;
   by("checker").dataset.verdict = verdict;
-  const trust = isPools ? "Whose signatures count, this pool said. Who wants to depend on nobody's word brings a policy of their own, below." : null;
+  const trust = isPools
+    ? "Whose signatures count, this pool said. Who wants to depend on nobody's word brings a policy of their own, below."
+    : null;
   if (verdict === "refused") {
-    say("fails", MARKS.fails, "Do not believe this bundle", `“${stopped.title}” does not hold: ${stopped.reason}.`);
+    say(
+      "fails",
+      MARKS.fails,
+      "Do not believe this bundle",
+      `“${stopped.title}” does not hold: ${stopped.reason}.`,
+    );
   } else if (verdict === "unable") {
-    say("unchecked", MARKS.unchecked, "Your browser could not check this", `${capital(stopped.reason)}.`, byCommand("That says nothing of the bundle."));
+    say(
+      "unchecked",
+      MARKS.unchecked,
+      "Your browser could not check this",
+      `${capital(stopped.reason)}.`,
+      byCommand("That says nothing of the bundle."),
+    );
   } else if (verdict === "open") {
-    say("unchecked", MARKS.unchecked, "Nothing here fails, and nothing is proven", byCommand("It rests on signatures that no browser can check."), trust);
+    say(
+      "unchecked",
+      MARKS.unchecked,
+      "Nothing here fails, and nothing is proven",
+      byCommand("It rests on signatures that no browser can check."),
+      trust,
+    );
   } else {
-    say("holds", MARKS.holds, `Your browser has verified ${listed(proven, it)}`, claimedText(claimed, it), trust);
+    say(
+      "holds",
+      MARKS.holds,
+      `Your browser has verified ${listed(proven, it)}`,
+      claimedText(claimed, it),
+      trust,
+    );
   }
 };
 
 const claimedText = (claimed, it) =>
-  claimed.length === 0 ? null : byCommand(`The bundle says more: ${listed(claimed, it)}. That rests on signatures which no browser can check.`);
+  claimed.length === 0
+    ? null
+    : byCommand(
+        `The bundle says more: ${listed(claimed, it)}. That rests on signatures which no browser can check.`,
+      );
 
 const byCommand = (text) => [`${text} `, made("code", "", COMMAND), " checks it all."];
 
@@ -91,7 +139,12 @@ const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 export const showTrouble = (error) => {
   by("checker").dataset.verdict = "trouble";
   const isKnown = error instanceof Refusal || error instanceof Unable;
-  say("unchecked", MARKS.unchecked, "There was nothing to check", `${capital(isKnown ? error.message : "the pool could not be reached")}.`);
+  say(
+    "unchecked",
+    MARKS.unchecked,
+    "There was nothing to check",
+    `${capital(isKnown ? error.message : "the pool could not be reached")}.`,
+  );
 };
 
 /** Nothing is told of a bundle that is not to be believed. */

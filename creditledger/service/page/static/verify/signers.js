@@ -21,9 +21,19 @@ export class Signers {
   static async read(ledger, round, shown) {
     const keys = shown.keys.map((one) => decodeRecord(one.value, "key_state"));
     for (const [at, state] of keys.entries()) {
-      await verifyMap(round.map_root, concat(ascii("key/"), state.key), shown.keys[at].value, shown.keys[at].proof);
+      await verifyMap(
+        round.map_root,
+        concat(ascii("key/"), state.key),
+        shown.keys[at].value,
+        shown.keys[at].proof,
+      );
     }
-    need(isAscending(keys.map((state) => state.key)), "keys are out of order", "ascending, each once", "others");
+    need(
+      isAscending(keys.map((state) => state.key)),
+      "keys are out of order",
+      "ascending, each once",
+      "others",
+    );
     return new Signers(ledger, round, keys, [...shown.indices]);
   }
 
@@ -42,22 +52,42 @@ export class Signers {
     const size = this.round.log_size;
     const covers = (state) => state.from_index <= index && index < (state.until_index || size);
     const found = index < size ? own.find(covers) : undefined;
-    need(found !== undefined, "no key that is shown signs at the record's index", own.map((state) => `${state.from_index} until ${state.until_index}`).join(", "), `entry ${index}`);
+    need(
+      found !== undefined,
+      "no key that is shown signs at the record's index",
+      own.map((state) => `${state.from_index} until ${state.until_index}`).join(", "),
+      `entry ${index}`,
+    );
     return found.key;
   }
 
   /** Where a record without a place stands: the next of the indices. */
   async readIndex(record) {
     const shown = this.indices.shift();
-    need(shown !== undefined, "a record comes without the index of its entry", "its value under consumed/", "none");
+    need(
+      shown !== undefined,
+      "a record comes without the index of its entry",
+      "its value under consumed/",
+      "none",
+    );
     const key = concat(ascii("consumed/"), await recordDigest(record, this.ledger));
     await verifyMap(this.round.map_root, key, shown.value, shown.proof);
     return toNumber(shown.value);
   }
 
   requireAllUsed() {
-    need(this.unused.size === 0, "the bundle shows a key that signed nothing in it", "keys of its signers", [...this.unused][0]);
-    need(this.indices.length === 0, "the bundle shows an index of nothing in it", "indices of its job and delivery", `${this.indices.length}`);
+    need(
+      this.unused.size === 0,
+      "the bundle shows a key that signed nothing in it",
+      "keys of its signers",
+      [...this.unused][0],
+    );
+    need(
+      this.indices.length === 0,
+      "the bundle shows an index of nothing in it",
+      "indices of its job and delivery",
+      `${this.indices.length}`,
+    );
   }
 }
 

@@ -22,7 +22,12 @@ const readProof = (proof, isPresent) => {
   const isSet = (level) => ((bitmap[level >> 3] >> (level & 7)) & 1) === 1;
   const levels = Array.from({ length: 8 * bitmap.length }, (_, level) => level);
   const isPlain = bitmap.length === start - 3 && levels.every((level) => level < depth || !isSet(level));
-  need(isPlain && (depth === 0 || isSet(0)), "a map's proof has other bits than siblings", `${depth} bits`, hex(bitmap));
+  need(
+    isPlain && (depth === 0 || isSet(0)),
+    "a map's proof has other bits than siblings",
+    `${depth} bits`,
+    hex(bitmap),
+  );
   const other = kind === 2 ? proof.subarray(start, start + 64) : null;
   let at = start + (kind === 2 ? 64 : 0);
   const siblings = levels.slice(0, depth).map((level) => {
@@ -31,13 +36,25 @@ const readProof = (proof, isPresent) => {
     return proof.subarray(at - 32, at);
   });
   need(at === proof.length, "a map's proof has another length", `${at} bytes`, `${proof.length} bytes`);
-  need(siblings.every((sibling, level) => !isSet(level) || !isZero(sibling)), "a map's proof spells out an empty sibling", "a bit that is 0", "zeros");
+  need(
+    siblings.every((sibling, level) => !isSet(level) || !isZero(sibling)),
+    "a map's proof spells out an empty sibling",
+    "a bit that is 0",
+    "zeros",
+  );
   return { siblings, other };
 };
 
 const requireOther = (other, path, depth) => {
-  const isUnder = Array.from({ length: depth }, (_, at) => at).every((at) => bitOf(other, at) === bitOf(path, at));
-  need(isUnder && !equal(other, path), "another leaf does not stand in the key's place", hex(path), hex(other));
+  const isUnder = Array.from({ length: depth }, (_, at) => at).every(
+    (at) => bitOf(other, at) === bitOf(path, at),
+  );
+  need(
+    isUnder && !equal(other, path),
+    "another leaf does not stand in the key's place",
+    hex(path),
+    hex(other),
+  );
 };
 
 /** Refuses unless `value` stands under `key`, or, where it is null, nothing does. */

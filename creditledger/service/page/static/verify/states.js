@@ -25,7 +25,12 @@ export const splitStates = (bundle) => {
   const keys = stop < 0 ? rest : rest.slice(0, stop);
   const indices = stop < 0 ? [] : rest.slice(stop);
   const isOrdered = indices.every(isIndex) && (indices.length === 0 || keys.length > 0);
-  need(isOrdered, "states are of other kinds or in another order", "the subject's, a lot, keys, indices", "others");
+  need(
+    isOrdered,
+    "states are of other kinds or in another order",
+    "the subject's, a lot, keys, indices",
+    "others",
+  );
   return { own, lot, keys, indices };
 };
 
@@ -59,8 +64,16 @@ const readState = async (round, name, shown, id, subject) => {
   await verifyMap(round.map_root, concat(ascii(`${name}/`), id), shown.value, shown.proof);
   const state = decodeRecord(shown.value, `${name}_state`);
   for (const field of REPEATED[name]) {
-    const isSame = typeof state[field] === "bigint" ? state[field] === subject[field] : equal(state[field], subject[field]);
-    need(isSame, `the state names another ${field.replace("_", " ")}`, text(subject[field]), text(state[field]));
+    const isSame =
+      typeof state[field] === "bigint"
+        ? state[field] === subject[field]
+        : equal(state[field], subject[field]);
+    need(
+      isSame,
+      `the state names another ${field.replace("_", " ")}`,
+      text(subject[field]),
+      text(state[field]),
+    );
   }
   return state;
 };

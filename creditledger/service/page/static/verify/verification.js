@@ -30,14 +30,25 @@ export const verifyBundle = async (encoded, policy, { asked = null, nowUnixMs, o
 
 const pending = (it, done) => stepsOf(it).find((step) => !done.has(step.id));
 
-const told = (step, it, outcome) => ({ id: step.id, title: step.title(it), expected: "", found: "", ...outcome });
+const told = (step, it, outcome) => ({
+  id: step.id,
+  title: step.title(it),
+  expected: "",
+  found: "",
+  ...outcome,
+});
 
 const look = async (step, it) => {
   try {
     return told(step, it, await step.look(it));
   } catch (error) {
     if (error instanceof Refusal) {
-      return told(step, it, { state: FAILS, reason: error.message, expected: error.expected, found: error.found });
+      return told(step, it, {
+        state: FAILS,
+        reason: error.message,
+        expected: error.expected,
+        found: error.found,
+      });
     }
     if (error instanceof Unable) return told(step, it, { state: UNCHECKED, reason: error.message, error });
     throw error;
@@ -47,12 +58,30 @@ const look = async (step, it) => {
 const conclude = (it, steps, stopped) => {
   const subject = it.bundle?.subject ?? null;
   if (stopped !== null) {
-    return { verdict: stopped.state === FAILS ? "refused" : "unable", subject, steps, stopped, proven: [], claimed: [], work: "unchecked", it };
+    return {
+      verdict: stopped.state === FAILS ? "refused" : "unable",
+      subject,
+      steps,
+      stopped,
+      proven: [],
+      claimed: [],
+      work: "unchecked",
+      it,
+    };
   }
   const { levels, isProven } = levelsOf(it);
   const proven = levels.filter((level) => isProven.has(level));
   const claimed = levels.filter((level) => !isProven.has(level));
-  return { verdict: proven.length > 0 ? "holds" : "open", subject, steps, stopped, proven, claimed, work: it.work ?? "unchecked", it };
+  return {
+    verdict: proven.length > 0 ? "holds" : "open",
+    subject,
+    steps,
+    stopped,
+    proven,
+    claimed,
+    work: it.work ?? "unchecked",
+    it,
+  };
 };
 
 /** The levels of specs/bundle.md §4 that the bundle reaches, and those of them for which no word was taken. */

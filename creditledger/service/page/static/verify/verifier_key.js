@@ -23,14 +23,24 @@ export const keyId = async (name, typed) => (await sha256(encodeText(name), [0x0
 /** The key that `word`, one character for each byte of a policy, spells, of one of these types. */
 export const parseVerifierKey = async (word, types) => {
   const [spelt, id, ...rest] = word.split("+");
-  need(rest.length > 0 && /^[0-9a-f]{8}$/.test(id), "not a verifier key", "name+8 hex digits+base64", word.slice(0, 60));
+  need(
+    rest.length > 0 && /^[0-9a-f]{8}$/.test(id),
+    "not a verifier key",
+    "name+8 hex digits+base64",
+    word.slice(0, 60),
+  );
   const name = decodeText(Uint8Array.from(spelt, (char) => char.charCodeAt(0)));
   const typed = decodeBase64(rest.join("+"));
   const [type, publicKey] = [typed[0], typed.subarray(1)];
   need(isKeyName(name), "not a key's name", "1 to 256 characters, no space, no +", name.slice(0, 40));
   need(types.includes(type), "a key of another type", `type ${types.join(" or ")}`, `${type}`);
   if (type === ML_DSA) {
-    need(publicKey.length === ML_DSA_KEY_BYTES, "an ML-DSA-44 key has another length", `${ML_DSA_KEY_BYTES} bytes`, `${publicKey.length} bytes`);
+    need(
+      publicKey.length === ML_DSA_KEY_BYTES,
+      "an ML-DSA-44 key has another length",
+      `${ML_DSA_KEY_BYTES} bytes`,
+      `${publicKey.length} bytes`,
+    );
   } else {
     requireKey(publicKey);
   }
