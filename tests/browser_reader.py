@@ -130,7 +130,7 @@ def _answer(route: Any) -> None:
 
 _LOAD = """async () => {
   const modules = ["verification", "policy", "octets", "ed25519", "sparse_map", "merkle", "refusal"];
-  for (const name of [...modules, "record", "canonical", "log_head"])
+  for (const name of [...modules, "record", "canonical", "log_head", "bundle"])
     Object.assign(globalThis, await import(`/static/verify/${name}.js`));
   const refused = (error) => { if (!(error instanceof Refusal)) throw error; };
   globalThis.bytes = (text) => fromHex(text);

@@ -18,9 +18,11 @@ from creditledger.records.round import Round
 from creditledger.records.state import AccountState, HoldState, KeyState, LotState, ReceiptState
 from creditledger.records.transfer import DelegatedHold, Hold
 from creditledger.records.verdict import Reveal, Verdict
-from creditledger.transparency.bundle import Bundle
+from creditledger.transparency.bundle import decode_bundle
+from creditledger.transparency.bundle_shape import require_shape
 from creditledger.transparency.merkle import verify_inclusion
 from creditledger.transparency.sparse_merkle import verify_map_proof
+from fakes.shown_pool import shown
 
 pytestmark = pytest.mark.chromium
 
@@ -42,7 +44,6 @@ RECORDS: dict[str, type[Record]] = {
         KeyState,
         ReceiptState,
         LotState,
-        Bundle,
     )
 }
 EDGES = (
@@ -165,6 +166,8 @@ def test_values_in_every_form(reader: BrowserReader) -> None:
 def changed(value: Any) -> Iterator[Any]:
     """``value`` with another one in one place, and with one item more or fewer."""
     if isinstance(value, list):
+        yield 0
+        yield b""
         yield [*value, 0]
         yield value[:-1]
         yield value * 2
@@ -175,7 +178,7 @@ def changed(value: Any) -> Iterator[Any]:
     yield from OTHERS
 
 
-@pytest.mark.parametrize("name", [name for name in RECORDS if name != "bundle"])
+@pytest.mark.parametrize("name", list(RECORDS))
 def test_records_with_another_value_in_one_place(reader: BrowserReader, name: str) -> None:
     """Every field beyond its limits and at them, and every rule between fields."""
     vector = json.loads((VECTORS / "records" / f"{name}.json").read_text())
@@ -184,6 +187,28 @@ def test_records_with_another_value_in_one_place(reader: BrowserReader, name: st
     expected = [takes(RECORDS[name].decode, one) for one in asked]
     call = f"async (one) => decodeRecord(bytes(one), '{name}').kind"
     assert 0 < agree_on(reader, call, [one.hex() for one in asked], expected) < len(asked)
+
+
+def test_bundles_with_another_value_in_one_place(reader: BrowserReader) -> None:
+    """Their parts, by what they are about; the checkpoint apart, which is read later."""
+    asked = []
+    for name in ("vested", "hold open", "account", "batch", "signed"):
+        whole = canonical.decode(shown()[name])
+        kept = whole[CHECKPOINT]
+        others = [one for one in changed(whole) if isinstance(one, list) and one[CHECKPOINT:][:1] == [kept]]
+        asked += random.Random(44).sample(others, 300)
+
+    def read(encoded: bytes) -> None:
+        require_shape(decode_bundle(encoded))
+
+    encoded = [canonical.encode(one) for one in asked if takes(canonical.encode, one)]
+    expected = [takes(read, one) for one in encoded]
+    call = "async (one) => openBundle(bytes(one)).subject"
+    assert 100 < agree_on(reader, call, [one.hex() for one in encoded], expected) < 1_400
+
+
+CHECKPOINT = 9
+"""Where it stands among a bundle's values."""
 
 
 def test_places_beyond_the_tree(reader: BrowserReader) -> None:

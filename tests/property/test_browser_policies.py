@@ -200,6 +200,7 @@ def test_checkpoints_of_every_signature(reader: BrowserReader) -> None:
         (POLICY, noted(GOOD, *whole).replace(b"\n\n", b"\n"), None),
         (POLICY, noted(GOOD, *whole)[:-1], None),
         (POLICY, noted(GOOD, *whole) + b"\n", None),
+        (POLICY, noted(GOOD, *whole) + b"and more", None),
         (POLICY, b"\n" + noted(GOOD, *whole), None),
         (POLICY, b"", None),
         (POLICY, noted("a text\n" * 142_858, *whole), None),
@@ -209,6 +210,18 @@ def test_checkpoints_of_every_signature(reader: BrowserReader) -> None:
     note = noted(GOOD, *whole)
     flips = [(POLICY, damaged(note, chance), None) for _ in range(200)]
     assert heads_agree(reader, flips) < 60
+
+
+def test_a_note_has_a_hundred_lines(reader: BrowserReader) -> None:
+    """And not one more, although the policy knows them all."""
+    crowd = [CosignatureSigner(f"c{at}", ed25519(f"crowd {at}")) for at in range(100)]
+    everybody = tuple(PolicyWitness(name=one.vkey.name, vkey=one.vkey) for one in crowd)
+    policy = replace(POLICY, witnesses=everybody, groups=(), quorum="c0")
+    lines = [SIGNER.sign(GOOD.encode()), *(one.cosign(GOOD.encode(), timestamp=TIME) for one in crowd)]
+    assert (
+        heads_agree(reader, [(policy, noted(GOOD, *lines[:100]), None), (policy, noted(GOOD, *lines), None)])
+        == 1
+    )
 
 
 def test_quorums_of_every_sort(reader: BrowserReader) -> None:
