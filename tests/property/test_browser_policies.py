@@ -287,6 +287,9 @@ def test_a_witness_that_no_browser_can_check(reader: BrowserReader) -> None:
     assert [None if one is None else one["told"] for one in found] == [False, False, True, False, True, None]
 
 
+RANGES = ((7, 0), (7, 6), (7, 7), (7, 8), (0, 0))
+
+
 def _policies() -> Iterator[bytes]:
     chance = random.Random(42)
     for name, field in (("trust-policy", "policy"), ("trust-policy-key-ranges", "witnessed")):
@@ -321,6 +324,8 @@ def _policies() -> Iterator[bytes]:
         b"witness none " + str(CosignatureSigner("x", ed25519("x")).vkey).encode(),
         b"group h 1 none",
         b"group h 1 nobody",
+        *(b"group h %d two" % count for count in (0, 1, 2)),
+        *(b"#creditledger key %s %d %d" % (LOG.public_key.hex().encode(), *sizes) for sizes in RANGES),
         b"log " + str(Ed25519NoteSigner("x", ed25519("w1")).vkey).encode(),
         b"#creditledger ledger " + b"0" * 63,
         b"\x7f",
