@@ -24,6 +24,7 @@ from browser_reader import (
 )
 from creditledger.errors import CreditLedgerError
 from creditledger.records import canonical
+from creditledger.records.receipt import Receipt
 from creditledger.transparency.bundle import STATES_MAX, Bundle
 from creditledger.transparency.trust_policy import TrustPolicy
 from fakes.shown_pool import elsewhere, shown
@@ -184,6 +185,15 @@ def test_every_bit_may_flip(reader: BrowserReader) -> None:
         changed[chance.randrange(len(changed))] ^= 1 << chance.randrange(8)
         asked.append(question(bytes(changed), shown().policy))
     assert agree(reader, asked)[1] > MUTANTS * 0.95
+
+
+def test_it_is_the_receipt_that_was_asked_for(reader: BrowserReader) -> None:
+    """What a pool gives for another id is true, and not what the reader wants to know. Threat D3."""
+    wanted = Receipt.decode(Bundle.decode(shown()["vested"]).body).digest(shown().policy.ledger_id or b"")
+    given = [shown()[name] for name in ("vested", "refuted", "batch", "account")]
+    asked = [question(one, shown().policy) | {"asked": wanted.hex()} for one in given]
+    found = [(answer["verdict"], answer["step"]) for answer in reader.bundles(asked)]
+    assert found == [("holds", None)] + [("refused", "asked")] * 3
 
 
 def test_an_absence_has_no_value(reader: BrowserReader) -> None:
