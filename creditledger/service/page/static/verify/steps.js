@@ -24,7 +24,7 @@ const lookAtForm = async (it) => {
   it.shown = splitStates(it.bundle);
   return holds(
     "canonical bytes, and the parts that it needs",
-    `the bundle of a ${it.bundle.subject}, ${it.encoded.length} bytes`,
+    `${it.encoded.length} bytes about: ${it.bundle.subject}`,
   );
 };
 
