@@ -4,12 +4,15 @@ import contextlib
 import os
 import signal
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from types import FrameType
-from typing import Any
+from typing import Any, Final
 
 import click
 
 from creditledger.errors import StorageError
+
+SERVICE_PACKAGES: Final = ("starlette", "uvicorn", "httpx2", "jinja2", "prometheus_client")
 
 
 def _address(ctx: click.Context, param: click.Parameter, value: str) -> tuple[str, int]:
@@ -74,10 +77,9 @@ def ends_on_sigterm() -> Iterator[None]:
 
 def require_service(what: str) -> None:
     """Raises StorageError where the extra ``service`` is not installed; ``what`` needs it."""
-    try:
-        import starlette  # noqa: F401
-        import uvicorn  # noqa: F401
-    except ImportError as missing:
+    missing = [package for package in SERVICE_PACKAGES if find_spec(package) is None]
+    if missing:
         raise StorageError(
-            f"{what} needs the packages starlette and uvicorn: pip install 'creditledger[service]'"
-        ) from missing
+            f"{what} needs the packages of the extra service: pip install 'creditledger[service]'",
+            found=f"no {', '.join(missing)}",
+        )

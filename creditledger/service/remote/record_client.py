@@ -1,6 +1,5 @@
 """Asks a service to log records, and asks again until it has answered. Source: specs/service.md §2 and §7."""
 
-import json
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -9,7 +8,14 @@ from typing import Any, Final
 import httpx2
 
 from creditledger import errors
-from creditledger.errors import BusyError, CreditLedgerError, RefusedError, VerificationError
+from creditledger.errors import (
+    BusyError,
+    CreditLedgerError,
+    MalformedRecordError,
+    RefusedError,
+    VerificationError,
+)
+from creditledger.ledger.json_text import read_json
 from creditledger.ledger.writer import Acknowledgement, Outcome
 from creditledger.quantities import AMOUNT_MAX
 from creditledger.records import canonical
@@ -19,8 +25,6 @@ from creditledger.service.http_exchange import Deadline, require_base_url
 
 RECORDS_MAX: Final = 256
 ANSWER_BYTES_MAX: Final = 1 << 20
-BRACKETS_MAX: Final = 512
-"""Of an answer that names 256 outcomes, with room for brackets in what their errors say."""
 TIMEOUT_SECONDS: Final = 30.0
 PATIENCE_SECONDS: Final = 60.0
 """How long a service that is busy, or away, is asked again."""
@@ -136,11 +140,8 @@ def _answer(status: int, content: bytes) -> Any:
     if status in _LATER:
         raise BusyError("the pool's service does not answer now", found=f"status {status}")
     try:
-        # Whatever is nested too deep has more brackets than that: how deep Python can go, nobody knows.
-        if content.count(b"[") + content.count(b"{") > BRACKETS_MAX:
-            raise ValueError("too many brackets")
-        answer = json.loads(content)
-    except (ValueError, RecursionError) as error:
+        answer = read_json(content)
+    except MalformedRecordError as error:
         raise VerificationError("the service's answer is not JSON", found=f"status {status}") from error
     if status == 200:
         return answer
