@@ -110,6 +110,8 @@ def test_the_served_story_is_the_same_story(tmp_path: Path) -> None:
         assert len([name for name in brought if re.fullmatch("[0-9a-f]{64}-by-[0-9a-f]{64}", name)]) == 9
         assert all("-by-" in name for name in brought), "a node wrote into the pool's own directory"
         assert httpx2.get(report["url"] + "/healthz", trust_env=False).json()["ok"]
+        page = httpx2.get(report["url"] + "/nodes", headers={"accept": "text/html"}, trust_env=False).text
+        assert all(f"/nodes/{node['name']}" in page for node in report["nodes"])
         found = audit_source(HttpSource(report["url"]), policy, now_unix_ms=system_clock())
         assert found.ok
         assert found.entries >= report["audit"]["entries"]

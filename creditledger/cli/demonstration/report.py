@@ -86,7 +86,7 @@ def stay(story: Story, seconds: int | None, *, quiet: bool) -> None:
 
     Raises BusyError if a party ends meanwhile."""
     if not quiet:
-        click.echo(f"\nThe pool is open at {story.stage.url}/ until Ctrl-C.")
+        click.echo(f"\nThe pool's page: {story.stage.url}/ (it stays open until Ctrl-C)")
     until = None if seconds is None else time.monotonic() + seconds
     with contextlib.suppress(KeyboardInterrupt):
         while until is None or time.monotonic() < until:
