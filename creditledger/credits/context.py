@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
-from threading import Lock
 from typing import Final, Protocol
 
 from creditledger.records.parameters import Parameters
@@ -48,12 +47,11 @@ class TransparencyVerifier:
     """The real `SignatureVerifier`. What held is remembered, so that whoever looks before the fold does, on
     another thread, saves the fold the work. Safe to use from several threads."""
 
-    __slots__ = ("_backend", "_held", "_lock")
+    __slots__ = ("_backend", "_held")
 
     def __init__(self, *, backend: BlsBackend | None = None) -> None:
         self._backend = backend
         self._held: dict[bytes, None] = {}
-        self._lock = Lock()
 
     def ed25519(self, public_key: bytes, message: bytes, signature: bytes) -> None:
         lengths = bytes((len(public_key) & 0xFF, len(signature) & 0xFF))
@@ -61,10 +59,10 @@ class TransparencyVerifier:
         if name in self._held:
             return
         verify_ed25519(public_key=public_key, message=message, signature=signature)
-        with self._lock:
-            if len(self._held) >= REMEMBERED_MAX:
-                self._held.clear()
-            self._held[name] = None
+        # Each of these is one step to other threads; at worst a few are forgotten too soon.
+        if len(self._held) >= REMEMBERED_MAX:
+            self._held.clear()
+        self._held[name] = None
 
     def bls(self, public_key: bytes, message: bytes, signature: bytes) -> None:
         verify_bls(public_key=public_key, message=message, signature=signature, backend=self._backend)

@@ -21,11 +21,7 @@ from creditledger.ledger import rounds
 from creditledger.ledger.canaries import Canaries
 from creditledger.ledger.clock import Clock, steady_clock, system_clock
 from creditledger.ledger.cosigning import Cosigner, Reply
-from creditledger.ledger.directory import (
-    LedgerDirectory,
-    WriterLock,
-    is_there,
-)
+from creditledger.ledger.directory import LedgerDirectory, WriterLock, is_there
 from creditledger.ledger.head import HeadFile, log_key, require_not_rolled_back
 from creditledger.ledger.keyring import KeyRole, bls_signers_in, ed25519_in, ml_dsa_in
 from creditledger.ledger.lmdb_store import LmdbStore
@@ -106,7 +102,10 @@ class Ledger:
 
     def _require_not_rolled_back(self) -> None:
         with self._store.read() as view:
-            require_not_rolled_back(StoredLog(view), self._head.read(operator_at(state_of(view))))
+            head = self._head.read(operator_at(state_of(view)))
+        # The store is looked at after the head: a writer may have gone on between the two.
+        with self._store.read() as view:
+            require_not_rolled_back(StoredLog(view), head)
 
     def _new_writer(self) -> Writer:
         with self._store.read() as view:

@@ -101,7 +101,8 @@ def test_dead_readers_do_not_make_the_store_grow(tmp_path: Path, is_reopened: bo
     witness.process.kill()
     witness.process.wait()
     print(f"store after each dead reader: {sizes}")
-    assert sizes[-1] <= 2 * sizes[0]
+    # The one that lives on holds some back while it looks; were the dead never cleared: eight times.
+    assert sizes[-1] <= 3 * sizes[0]
 
 
 def test_a_stopped_writer_keeps_others_out_but_not_waiting(tmp_path: Path) -> None:
