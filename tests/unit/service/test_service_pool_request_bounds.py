@@ -4,7 +4,7 @@ import asyncio
 import json
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -91,7 +91,9 @@ def test_a_body_that_trickles_is_late_however_often_a_byte_comes() -> None:
     began = time.monotonic()
     assert answered(Exchange([b"x"], pause=0.05, is_endless=True))[0] == 408
     assert time.monotonic() - began < 5
-    assert answered(Exchange([b"x"] * 3, pause=0.005))[0] == 200
+    patient = replace(LIMITS, body_seconds=0.8)
+    assert asyncio.run(Exchange([b"x"] * 3, pause=0.2).run(bounded(limits=patient))).status == 200
+    assert asyncio.run(Exchange([b"x"] * 5, pause=0.2).run(bounded(limits=patient))).status == 408
 
 
 def test_urls_and_headers_end_somewhere() -> None:
