@@ -8,7 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
-from creditledger.errors import KeyFormatError, RoleError, StorageError
+from creditledger.errors import KeyFormatError, MalformedRecordError, RoleError, StorageError
 from creditledger.ledger.directory import (
     disk_errors,
     is_there,
@@ -17,6 +17,7 @@ from creditledger.ledger.directory import (
     sync_directory,
     write_new,
 )
+from creditledger.ledger.json_text import read_json
 from creditledger.records.parameters import Genesis, Member
 from creditledger.transparency.bls import BlsSigner, key_from_seed
 from creditledger.transparency.cosignature import MlDsaCosignatureSigner
@@ -286,18 +287,11 @@ def _json(fields: Mapping[str, object]) -> bytes:
 
 def _object(content: bytes, mark: str) -> dict[str, object]:
     try:
-        fields = json.loads(content.decode("utf-8"), object_pairs_hook=_unique)
-    except (ValueError, RecursionError):
+        fields = read_json(content)
+    except MalformedRecordError:
         raise KeyFormatError("not a key file", expected="a JSON object") from None
     if not isinstance(fields, dict) or type(fields.get(mark)) is not int or fields[mark] != 1:
         raise KeyFormatError("not a key file", expected=f'a JSON object with "{mark}": 1')
-    return fields
-
-
-def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    fields = dict(pairs)
-    if len(fields) != len(pairs):
-        raise ValueError("a name stands twice")
     return fields
 
 

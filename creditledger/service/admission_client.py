@@ -15,7 +15,7 @@ from creditledger.errors import (
 )
 from creditledger.ledger.json_text import read_json
 from creditledger.records.registration import admission_bytes
-from creditledger.service.http_exchange import Deadline, require_base_url
+from creditledger.service.http_exchange import Deadline, body_within, require_base_url
 from creditledger.service.pool.admission_request import AdmissionRequest
 from creditledger.service.pool.bearer_token import BearerToken
 from creditledger.transparency.keys import SIGNATURE_SIZE, verify_ed25519
@@ -93,13 +93,10 @@ def _post(
 
 
 def _bounded(response: httpx2.Response) -> bytes:
-    content = bytearray()
-    for chunk in response.iter_raw(ANSWER_BYTES_MAX):
-        content += chunk
-        if len(content) > ANSWER_BYTES_MAX:
-            most = f"at most {ANSWER_BYTES_MAX} bytes"
-            raise VerificationError("the pool's answer is too long", expected=most)
-    return bytes(content)
+    content = body_within(response.iter_raw(ANSWER_BYTES_MAX), ANSWER_BYTES_MAX)
+    if content is None:
+        raise VerificationError("the pool's answer is too long", expected=f"at most {ANSWER_BYTES_MAX} bytes")
+    return content
 
 
 def _object(content: bytes) -> dict[str, Any]:

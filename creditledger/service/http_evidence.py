@@ -17,7 +17,7 @@ from creditledger.ledger.json_text import read_json
 from creditledger.minting.handover import HANDOVER_BYTES_MAX
 from creditledger.minting.kept_inputs import SEALED_INPUTS_BYTES_MAX
 from creditledger.service.evidence_path import EvidenceKind, EvidencePath
-from creditledger.service.http_exchange import Deadline, require_base_url
+from creditledger.service.http_exchange import Deadline, body_within, require_base_url
 from creditledger.service.signed_request import (
     DIGEST_HEADER,
     NO_BODY,
@@ -208,12 +208,10 @@ def _required(place: EvidencePlace) -> EvidencePlace:
 def _bounded(place: EvidencePlace, response: httpx2.Response, most: int) -> _Answer:
     """Raises BusyError for an answer that is longer than what was asked for may be."""
     most = most if response.status_code == 200 else _PROBLEM_BYTES_MAX
-    content = bytearray()
-    for piece in response.iter_raw():
-        content += piece
-        if len(content) > most:
-            raise _away(place, f"more than {most} bytes")
-    return _Answer(response.status_code, bytes(content))
+    content = body_within(response.iter_raw(), most)
+    if content is None:
+        raise _away(place, f"more than {most} bytes")
+    return _Answer(response.status_code, content)
 
 
 def _away(place: EvidencePlace, found: str) -> BusyError:

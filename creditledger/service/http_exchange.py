@@ -3,7 +3,7 @@
 import contextlib
 import socket
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -47,6 +47,16 @@ class Deadline:
         if self.stream is not None:
             with contextlib.suppress(OSError):
                 self.stream.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
+
+
+def body_within(chunks: Iterable[bytes], most: int) -> bytes | None:
+    """All that ``chunks`` give, at most ``most`` bytes; None if there are more, however many those are."""
+    content = bytearray()
+    for chunk in chunks:
+        content += chunk
+        if len(content) > most:
+            return None
+    return bytes(content)
 
 
 def require_base_url(url: str, *, what: str) -> str:

@@ -11,7 +11,7 @@ import httpx2
 from creditledger.errors import BusyError, VerificationError
 from creditledger.ledger.publish import CHECKPOINT, body_path
 from creditledger.ledger.source import FILE_BYTES_MAX
-from creditledger.service.http_exchange import Deadline, require_base_url
+from creditledger.service.http_exchange import Deadline, body_within, require_base_url
 from creditledger.transparency.merkle import HASH_SIZE
 from creditledger.transparency.note import NOTE_SIZE_MAX
 from creditledger.transparency.tile import ENTRY_SIZE_MAX, Tile
@@ -110,14 +110,13 @@ class HttpSource:
                 "a file of the log is packed in a way we did not ask for", expected="gzip", found=encoding
             )
         chunks = response.iter_raw()
-        content = bytearray()
-        for piece in _unpacked(chunks, path, most=most) if encoding == "gzip" else chunks:
-            content += piece
-            if len(content) > most:
-                raise VerificationError(
-                    "a file of the log is too long", expected=f"{path} of at most {most} bytes"
-                )
-        return bytes(content)
+        pieces = _unpacked(chunks, path, most=most) if encoding == "gzip" else chunks
+        content = body_within(pieces, most)
+        if content is None:
+            raise VerificationError(
+                "a file of the log is too long", expected=f"{path} of at most {most} bytes"
+            )
+        return content
 
 
 def _unpacked(chunks: Iterable[bytes], path: str, *, most: int) -> Iterator[bytes]:

@@ -15,7 +15,7 @@ from creditledger.errors import (
     SignatureError,
     UnknownIdError,
 )
-from creditledger.service.http_exchange import Deadline, require_base_url
+from creditledger.service.http_exchange import Deadline, body_within, require_base_url
 from creditledger.transparency.checkpoint import parse_decimal
 from creditledger.transparency.cosignature import note_verifier
 from creditledger.transparency.note import VerifierKey, parse_note, parse_signature_line
@@ -114,14 +114,12 @@ class HttpCosigner:
         )
 
     def _bounded(self, response: httpx2.Response) -> bytes:
-        content = bytearray()
-        for chunk in response.iter_raw():
-            content += chunk
-            if len(content) > ANSWER_BYTES_MAX:
-                raise MalformedRecordError(
-                    f"witness {self.name} answers too much", expected=f"at most {ANSWER_BYTES_MAX} bytes"
-                )
-        return bytes(content)
+        content = body_within(response.iter_raw(), ANSWER_BYTES_MAX)
+        if content is None:
+            raise MalformedRecordError(
+                f"witness {self.name} answers too much", expected=f"at most {ANSWER_BYTES_MAX} bytes"
+            )
+        return content
 
     def _verified_line(self, content: bytes, text: bytes) -> bytes:
         """The first line by our key; every line by it must verify, those of other keys are ignored."""

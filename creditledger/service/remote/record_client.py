@@ -21,7 +21,7 @@ from creditledger.quantities import AMOUNT_MAX
 from creditledger.records import canonical
 from creditledger.records.canonical import FRAME_BYTES_MAX
 from creditledger.records.entry import Submission
-from creditledger.service.http_exchange import Deadline, require_base_url
+from creditledger.service.http_exchange import Deadline, body_within, require_base_url
 
 RECORDS_MAX: Final = 256
 ANSWER_BYTES_MAX: Final = 1 << 20
@@ -128,12 +128,10 @@ def _groups(submissions: Sequence[Submission]) -> Iterator[list[bytes]]:
 
 
 def _bounded(response: httpx2.Response) -> bytes:
-    content = bytearray()
-    for piece in response.iter_raw():
-        content += piece
-        if len(content) > ANSWER_BYTES_MAX:
-            raise VerificationError("the service's answer is too long", expected=f"{ANSWER_BYTES_MAX} bytes")
-    return bytes(content)
+    content = body_within(response.iter_raw(), ANSWER_BYTES_MAX)
+    if content is None:
+        raise VerificationError("the service's answer is too long", expected=f"{ANSWER_BYTES_MAX} bytes")
+    return content
 
 
 def _answer(status: int, content: bytes) -> Any:
