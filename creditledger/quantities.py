@@ -6,24 +6,21 @@ import re
 from dataclasses import dataclass
 from typing import Annotated, Final
 
+from msgspec import Meta
+
 from creditledger.errors import AmountError
 
 AMOUNT_MAX: Final = 2**63 - 1
 
 
-@dataclass(frozen=True, slots=True)
-class Unsigned:
+def unsigned(most: int = AMOUNT_MAX) -> Meta:
     """An integer from 0 to ``most``, inclusive."""
+    return Meta(ge=0, le=most)
 
-    most: int = AMOUNT_MAX
 
-
-@dataclass(frozen=True, slots=True)
-class Octets:
+def octets(least: int, most: int) -> Meta:
     """Bytes of a length from ``least`` to ``most``, inclusive."""
-
-    least: int
-    most: int
+    return Meta(min_length=least, max_length=most)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,31 +33,31 @@ class Text:
 NAME_PATTERN: Final = re.compile(r"[a-z0-9._-]{1,64}")
 ORIGIN_PATTERN: Final = re.compile(r"(?!creditledger/)[a-z0-9][a-z0-9.:-]{0,63}(/[a-z0-9._-]{1,64}){0,8}")
 
-MicroCredit = Annotated[int, Unsigned()]
+MicroCredit = Annotated[int, unsigned()]
 """10^-6 credits; one credit is one GPU-second of the reference class."""
-UnixMillisecond = Annotated[int, Unsigned()]
-Millisecond = Annotated[int, Unsigned()]
-GpuMillisecond = Annotated[int, Unsigned()]
-LeafIndex = Annotated[int, Unsigned()]
-TreeSize = Annotated[int, Unsigned()]
-RoundNumber = Annotated[int, Unsigned()]
-LayerIndex = Annotated[int, Unsigned(2**16 - 1)]
-Position = Annotated[int, Unsigned(2**32 - 1)]
-PartsPerMillion = Annotated[int, Unsigned(1_000_000)]
-MemberIndex = Annotated[int, Unsigned(1023)]
-Count = Annotated[int, Unsigned(2**32 - 1)]
-Code = Annotated[int, Unsigned(127)]
+UnixMillisecond = Annotated[int, unsigned()]
+Millisecond = Annotated[int, unsigned()]
+GpuMillisecond = Annotated[int, unsigned()]
+LeafIndex = Annotated[int, unsigned()]
+TreeSize = Annotated[int, unsigned()]
+RoundNumber = Annotated[int, unsigned()]
+LayerIndex = Annotated[int, unsigned(2**16 - 1)]
+Position = Annotated[int, unsigned(2**32 - 1)]
+PartsPerMillion = Annotated[int, unsigned(1_000_000)]
+MemberIndex = Annotated[int, unsigned(1023)]
+Count = Annotated[int, unsigned(2**32 - 1)]
+Code = Annotated[int, unsigned(127)]
 
-Digest = Annotated[bytes, Octets(32, 32)]
-AccountId = Annotated[bytes, Octets(32, 32)]
+Digest = Annotated[bytes, octets(32, 32)]
+AccountId = Annotated[bytes, octets(32, 32)]
 """The account's first Ed25519 public key: rotation changes the key, never the id."""
-Ed25519PublicKey = Annotated[bytes, Octets(32, 32)]
-X25519PublicKey = Annotated[bytes, Octets(32, 32)]
-BlsPublicKey = Annotated[bytes, Octets(48, 48)]
-BlsSignature = Annotated[bytes, Octets(96, 96)]
-ClientId = Annotated[bytes, Octets(16, 16)]
+Ed25519PublicKey = Annotated[bytes, octets(32, 32)]
+X25519PublicKey = Annotated[bytes, octets(32, 32)]
+BlsPublicKey = Annotated[bytes, octets(48, 48)]
+BlsSignature = Annotated[bytes, octets(96, 96)]
+ClientId = Annotated[bytes, octets(16, 16)]
 """Made by the client (UUIDv7, so it sorts by time), scoped to its signer."""
-Salt = Annotated[bytes, Octets(32, 32)]
+Salt = Annotated[bytes, octets(32, 32)]
 Name = Annotated[str, Text(NAME_PATTERN)]
 Origin = Annotated[str, Text(ORIGIN_PATTERN)]
 

@@ -12,7 +12,7 @@ import socket
 import sys
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -84,7 +84,7 @@ def due(turn: int) -> int:
 
 
 def voucher_hold(number: int, *, expires: int) -> Hold:
-    return replace(hold_of_alice(), id=(1_000 + number).to_bytes(16, "big"), expires_unix_ms=expires)
+    return hold_of_alice().replace(id=(1_000 + number).to_bytes(16, "big"), expires_unix_ms=expires)
 
 
 def submitting(make: Callable[[Ledger, Life], list[Submission]]) -> Operation:

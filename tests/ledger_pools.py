@@ -1,7 +1,7 @@
 """Small real ledgers for tests: one validator, one local witness, a clock that is told the time."""
 
 import hashlib
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
@@ -70,7 +70,7 @@ def validator_seat() -> Member:
 
 def pool_parameters() -> Parameters:
     """The defaults, with one validator and one model."""
-    return replace(default_parameters([validator_seat()], quorum=1), models=(MODEL,))
+    return default_parameters([validator_seat()], quorum=1).replace(models=(MODEL,))
 
 
 def found(
@@ -84,7 +84,7 @@ def found(
         path,
         origin=ORIGIN,
         operator=OPERATOR.ed25519(),
-        parameters=replace(pool_parameters(), **changes),  # type: ignore[arg-type]
+        parameters=pool_parameters().replace(**changes),  # type: ignore[arg-type]
         witness=WITNESS.ed25519(),
         keys=keys,
         clock=clock or FixedClock(),

@@ -3,7 +3,6 @@
 import json
 import random
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -29,8 +28,7 @@ def racer(number: int) -> str:
 def hold(ledger_id: bytes, round_number: int, id: int) -> Submission:
     """All that one share of a round's balance pays."""
     name = racer(round_number)
-    record = replace(
-        hold_of_alice(),
+    record = hold_of_alice().replace(
         id=id.to_bytes(16, "big"),
         holder=signer(name).public_key,
         amount_micro=AMOUNT,

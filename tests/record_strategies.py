@@ -1,14 +1,14 @@
 """Any record, built from its type hints; and the list of all record classes there are."""
 
-import dataclasses
 from collections.abc import Callable, Mapping
 from itertools import pairwise
 from typing import Annotated, Any, Final, get_args, get_origin, get_type_hints
 
 from hypothesis import strategies as st
+from msgspec import Meta
 
 # Imported for the record classes they declare.
-from creditledger.quantities import ZERO_DIGEST, Octets, Text, Unsigned
+from creditledger.quantities import ZERO_DIGEST, Text
 from creditledger.records import (
     account,
     job,
@@ -34,10 +34,10 @@ RECORDS: Final[dict[str, type[Record]]] = {
 """Every record class, by the name of its kind."""
 
 
-def hints_of(cls: type) -> dict[str, Any]:
-    """The type hints of a dataclass's fields, in order, with their limits."""
+def hints_of(cls: type[Fields]) -> dict[str, Any]:
+    """The type hints of a record's fields, in order, with their limits."""
     hints = get_type_hints(cls, include_extras=True)
-    return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
+    return {name: hints[name] for name in cls.__struct_fields__}
 
 
 def values_of(hint: Any) -> st.SearchStrategy[Any]:
@@ -47,11 +47,12 @@ def values_of(hint: Any) -> st.SearchStrategy[Any]:
     if get_origin(hint) is not Annotated:
         return fields_of(hint)
     limit = get_args(hint)[1]
-    if isinstance(limit, Unsigned):
-        edges = [edge for edge in (0, 1, 127, 128, 255, 256, 2**16, 2**32, 2**53) if edge <= limit.most]
-        return st.sampled_from([*edges, limit.most]) | st.integers(0, limit.most)
-    if isinstance(limit, Octets):
-        return st.binary(min_size=limit.least, max_size=limit.most)
+    if isinstance(limit, Meta) and limit.le is not None:
+        most = int(limit.le)
+        edges = [edge for edge in (0, 1, 127, 128, 255, 256, 2**16, 2**32, 2**53) if edge <= most]
+        return st.sampled_from([*edges, most]) | st.integers(0, most)
+    if isinstance(limit, Meta):
+        return st.binary(min_size=limit.min_length or 0, max_size=limit.max_length)
     assert isinstance(limit, Text)
     return st.from_regex(limit.pattern, fullmatch=True)
 
@@ -168,7 +169,7 @@ FITS: Final[Mapping[str, Callable[[Values], Values]]] = {
     "Listing": lambda values: values | {"listed": values["listed"] % 2},
     "Numerics": lambda values: values | {"bf16_partials": values["bf16_partials"] % 2},
     "Batch": lambda values: values | {"count": values["count"] % 4096 + 1},
-    "Genesis": lambda values: values | {"parameters": dataclasses.replace(values["parameters"], sequence=0)},
+    "Genesis": lambda values: values | {"parameters": values["parameters"].replace(sequence=0)},
     "Registration": lambda values: (
         values | {"role": values["role"] % 3 + 1, "admission": (values["admission"] * 64)[:64]}
     ),

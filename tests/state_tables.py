@@ -6,7 +6,7 @@ Every account is a queue, so that anybody may receive either. Unlimited accounts
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -289,7 +289,7 @@ class Bank:
         capture = Capture(
             id=_id(name), hold=digest, queue=queue.public_key, gpu_ms=amount, amount_micro=amount
         )
-        release = replace(release, id=_id(f"rest of {name}"), reason="posted")
+        release = release.replace(id=_id(f"rest of {name}"), reason="posted")
         return [self.papers.signed(queue, record) for record in (capture, release)]
 
     def _queue(self, row: Row, hold: Hold | None) -> Ed25519Signer:

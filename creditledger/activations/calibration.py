@@ -14,7 +14,7 @@ from creditledger.activations.delivered import WIDTH_MAX
 from creditledger.activations.distance import Float32Rows, PerPosition, trimmed_mean, yardstick_terms
 from creditledger.activations.sketch import EXPONENT_MAX, Exponents
 from creditledger.errors import ActivationError, MalformedRecordError, StorageError
-from creditledger.quantities import Digest, LayerIndex, Octets, Unsigned
+from creditledger.quantities import Digest, LayerIndex, octets, unsigned
 from creditledger.records import canonical
 from creditledger.records.receipt import Numerics
 from creditledger.records.record import Fields
@@ -27,8 +27,8 @@ PROFILE_BYTES_MAX: Final = 65_535
 _TAG: Final = b"cl/profile"
 _VERSION: Final = 1
 
-Ppb = Annotated[int, Unsigned()]
-Ppm = Annotated[int, Unsigned()]
+Ppb = Annotated[int, unsigned()]
+Ppm = Annotated[int, unsigned()]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +40,6 @@ class CalibrationRun:
     yardstick: Float32Rows
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class CalibrationProfile(Fields):
     """Channel weights and honest distances of one span under one numerics policy."""
 
@@ -48,14 +47,14 @@ class CalibrationProfile(Fields):
     layer_start: LayerIndex
     layer_stop: LayerIndex
     numerics: Numerics
-    exponents_biased: Annotated[bytes, Octets(1, WIDTH_MAX)]
+    exponents_biased: Annotated[bytes, octets(1, WIDTH_MAX)]
     """One byte a channel: its exponent plus 8."""
     resolution_median_ppm: Ppm
     """Median rho of honest windows, in 10^-6."""
     yardstick_ppb: tuple[Ppb, ...]
     """Relative distance of the yardstick per position, in 10^-9, at 1, 10, 50, 90 and 99 %."""
 
-    def _check(self) -> None:
+    def check_rules(self) -> None:
         if self.layer_stop <= self.layer_start:
             raise MalformedRecordError("a profile covers at least one layer")
         if max(self.exponents_biased) > 2 * EXPONENT_MAX:

@@ -136,7 +136,7 @@ def _with_present_proof(
 
     try:
         with prover(ledger, policy) as proving:
-            return replace(bundle, parts=replace(bundle.parts, proof=proving.receipt(receipt, most="logged")))
+            return replace(bundle, parts=bundle.parts.replace(proof=proving.receipt(receipt, most="logged")))
     except BusyError:
         return bundle
 

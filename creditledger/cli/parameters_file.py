@@ -2,7 +2,7 @@
 
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -63,7 +63,7 @@ class ParametersFile:
 
     def apply(self, defaults: Parameters) -> Parameters:
         """``defaults`` with what the file changes. Raises MalformedRecordError."""
-        return replace(defaults, **self.changes)
+        return defaults.replace(**self.changes)
 
 
 def read_parameters(path: Path) -> ParametersFile:

@@ -3,7 +3,6 @@
 Source: specs/credits.md §4."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from typing import Final
 
 from creditledger.credits.state import MAP, State, StateView
@@ -28,7 +27,6 @@ _TOTALS: Final = b"t/totals"
 _NAME: Final = b"u/"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Totals(Fields):
     """Sums over all accounts: available - overdrawn + held + unvested + burned == granted."""
 
@@ -124,8 +122,7 @@ def change(
             expected=f"{-spendable} micro-credits",
             found=f"{spendable_micro(before)} micro-credits",
         )
-    after = replace(
-        before,
+    after = before.replace(
         available_micro=require_amount(max(net, 0)),
         overdrawn_micro=require_amount(max(-net, 0)),
         held_micro=require_amount(before.held_micro + held),
@@ -143,7 +140,7 @@ def suspend(state: State, node: bytes) -> None:
     """The node gets no new jobs, logs no batches and nothing of it vests."""
     account = account_of(state, node)
     if not account.suspended:
-        state.put_entry(account_key(node), replace(account, suspended=SUSPENDED))
+        state.put_entry(account_key(node), account.replace(suspended=SUSPENDED))
 
 
 def spendable_micro(account: AccountState) -> int:
@@ -155,13 +152,13 @@ def credit_grant(state: State, account: bytes, amount_micro: int) -> None:
     """New credits enter an account."""
     change(state, account, spendable=amount_micro)
     totals = totals_of(state)
-    state.put_row(_TOTALS, replace(totals, granted_micro=totals.granted_micro + amount_micro))
+    state.put_row(_TOTALS, totals.replace(granted_micro=totals.granted_micro + amount_micro))
 
 
 def burn(state: State, amount_micro: int) -> None:
     """Count credits that just left an account as burned."""
     totals = totals_of(state)
-    state.put_row(_TOTALS, replace(totals, burned_micro=totals.burned_micro + amount_micro))
+    state.put_row(_TOTALS, totals.replace(burned_micro=totals.burned_micro + amount_micro))
 
 
 def raise_ceiling(state: State, amount_micro: int) -> None:
@@ -174,15 +171,14 @@ def raise_ceiling(state: State, amount_micro: int) -> None:
             expected=f"at most {AMOUNT_MAX - totals.ceiling_micro}",
             found=str(amount_micro),
         )
-    state.put_row(_TOTALS, replace(totals, ceiling_micro=ceiling))
+    state.put_row(_TOTALS, totals.replace(ceiling_micro=ceiling))
 
 
 def _carry(state: State, before: AccountState, after: AccountState) -> None:
     totals = totals_of(state)
     state.put_row(
         _TOTALS,
-        replace(
-            totals,
+        totals.replace(
             available_micro=totals.available_micro + after.available_micro - before.available_micro,
             overdrawn_micro=totals.overdrawn_micro + after.overdrawn_micro - before.overdrawn_micro,
             held_micro=totals.held_micro + after.held_micro - before.held_micro,

@@ -101,8 +101,7 @@ def cast_vote(state: State, verdict: Verdict, validator: bytes) -> None:
     before = ballot_of(state, receipt)
     if verdict.outcome == Outcome.INCONCLUSIVE and verdict.reason == Reason.NO_DATA:
         add_no_data(state, verdict.receipt)
-    receipt = replace(
-        receipt,
+    receipt = receipt.replace(
         upheld=receipt.upheld + (verdict.outcome == Outcome.UPHELD),
         refuted=receipt.refuted + (verdict.outcome == Outcome.REFUTED),
         inconclusive=receipt.inconclusive + (verdict.outcome == Outcome.INCONCLUSIVE),
@@ -118,14 +117,14 @@ def cast_vote(state: State, verdict: Verdict, validator: bytes) -> None:
 def lapse_vote(state: State, digest: bytes) -> None:
     """One validator less is to be heard; another may be asked in its place."""
     receipt = receipt_of(state, digest)
-    receipt = replace(receipt, due=receipt.due - 1)
+    receipt = receipt.replace(due=receipt.due - 1)
     _conclude(state, receipt, ballot_of(state, receipt))
 
 
 def close_ballot(state: State, digest: bytes) -> None:
     """One validator less is to be heard, and nobody else is left to ask."""
     receipt = receipt_of(state, digest)
-    receipt = replace(receipt, due=receipt.due - 1)
+    receipt = receipt.replace(due=receipt.due - 1)
     _enter(state, receipt, ballot_of(state, receipt))
 
 
@@ -133,7 +132,7 @@ def _conclude(state: State, receipt: ReceiptState, ballot: Ballot) -> None:
     if ballot.wants_confirmer:
         # Counted as due at once: nothing is settled before the confirmer is drawn.
         await_confirmer(state, receipt.receipt)
-        receipt = replace(receipt, due=receipt.due + 1)
+        receipt = receipt.replace(due=receipt.due + 1)
         ballot = replace(ballot, due=receipt.due)
     elif ballot.wants_second_look:
         await_second_look(state, receipt.receipt)
@@ -142,7 +141,7 @@ def _conclude(state: State, receipt: ReceiptState, ballot: Ballot) -> None:
 
 def _enter(state: State, receipt: ReceiptState, ballot: Ballot) -> None:
     outcome = ballot.outcome(Outcome(receipt.outcome))
-    state.put_entry(receipt_key(receipt.receipt), replace(receipt, outcome=outcome))
+    state.put_entry(receipt_key(receipt.receipt), receipt.replace(outcome=outcome))
 
 
 def _hold_against_node(state: State, node: bytes, before: Ballot, after: Ballot) -> None:
@@ -169,8 +168,7 @@ def after_mismatch(
     ``probation_micro``: its length. Source: specs/credits.md §12."""
     is_failure = after.has_failed and not before.has_failed
     certain_until = min(settled_micro + probation_micro, AMOUNT_MAX)
-    return replace(
-        probation,
+    return probation.replace(
         mismatches=probation.mismatches + after.refuted - before.refuted,
         confirmed=probation.confirmed + is_failure,
         certain_until_micro=max(probation.certain_until_micro, certain_until),

@@ -1,6 +1,6 @@
 """Batch: a node's receipts, all admitted or none. Source: specs/credits.md §6."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from hashlib import sha256
 
 from creditledger.credits import tariff
@@ -96,8 +96,7 @@ class _Desk:
         open_job = self._job(receipt.job)
         leg = self._leg(receipt, open_job.job)
         _require_next(receipt, leg, open_job.job)
-        self._legs[receipt.job, receipt.layer_start] = replace(
-            leg,
+        self._legs[receipt.job, receipt.layer_start] = leg.replace(
             next_position=receipt.window_start + receipt.positions,
             head=digest,
             ended=int(receipt.positions < WINDOW),
@@ -110,7 +109,7 @@ class _Desk:
         for (job, _), leg in self._legs.items():
             put_leg(state, job, leg)
         standing = standing_of(state, self._node)
-        put_standing(state, self._node, replace(standing, last_seen_unix_ms=self._step.now))
+        put_standing(state, self._node, standing.replace(last_seen_unix_ms=self._step.now))
 
     def _job(self, digest: bytes) -> _OpenJob:
         found = self._jobs.get(digest)

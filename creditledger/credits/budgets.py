@@ -1,6 +1,5 @@
 """Budgets: what an account, or one delegate of it, may spend over some days. Source: specs/credits.md §13."""
 
-from dataclasses import dataclass
 from typing import Final
 
 from creditledger.credits.spending import WHOLE_ACCOUNT, day_of, spent_micro
@@ -14,7 +13,6 @@ NO_LIMIT: Final = AMOUNT_MAX
 _BUDGET: Final = b"U/"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class BudgetState(Fields):
     """The budget in force for an account, or for one delegate of it."""
 

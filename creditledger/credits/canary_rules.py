@@ -2,7 +2,6 @@
 
 Source: specs/credits.md §12."""
 
-from dataclasses import dataclass, replace
 from typing import Final
 
 from creditledger.credits.conduct import count_canary
@@ -22,14 +21,12 @@ _OPENED: Final = b"Q/"
 _COUNTS: Final = b"t/canaries"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class _Planted(Fields):
     """A canary's commitment in the log."""
 
     index: LeafIndex
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class CanaryCounts(Fields):
     """How many canaries there are."""
 
@@ -45,7 +42,7 @@ def apply_canary_commit(step: Step, commit: CanaryCommit) -> None:
         raise ConflictError("canary was committed to", found=commit.commitment.hex())
     step.state.put_row(key, _Planted(index=step.index))
     counts = canary_counts(step.state)
-    step.state.put_row(_COUNTS, replace(counts, committed=counts.committed + 1))
+    step.state.put_row(_COUNTS, counts.replace(committed=counts.committed + 1))
 
 
 def apply_canary(step: Step, canary: Canary) -> None:
@@ -64,11 +61,11 @@ def apply_canary(step: Step, canary: Canary) -> None:
             expected=f"a commitment before round {canary.round}",
         )
     state.view.put(_OPENED + canary.receipt, b"")
-    state.put_entry(receipt_key(canary.receipt), replace(receipt, outcome=Outcome.REFUTED))
+    state.put_entry(receipt_key(canary.receipt), receipt.replace(outcome=Outcome.REFUTED))
     forget_second_look(state, canary.receipt)
     count_canary(state, canary.receipt)
     counts = canary_counts(state)
-    state.put_row(_COUNTS, replace(counts, opened=counts.opened + 1))
+    state.put_row(_COUNTS, counts.replace(opened=counts.opened + 1))
 
 
 def canary_counts(state: State) -> CanaryCounts:

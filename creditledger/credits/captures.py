@@ -1,6 +1,5 @@
 """Captures: what each took, and what of it was given back since. Source: specs/credits.md §14."""
 
-from dataclasses import dataclass
 from typing import Final
 
 from creditledger.credits.state import State
@@ -12,7 +11,6 @@ from creditledger.records.transfer import Capture
 _CAPTURE: Final = b"R/"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class CapturedSum(Fields):
     """What one capture took, and what has come back of it."""
 

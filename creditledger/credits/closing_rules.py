@@ -1,7 +1,6 @@
 """Closing and listing: accounts that end, and that leaderboards leave out. Source: specs/credits.md §13."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Final
 
 from creditledger.credits.account import CLOSED
@@ -24,7 +23,7 @@ def apply_closing(step: Step, closing: Closing) -> None:
     wrong = next((what for holds, what in _rules(step.state, account) if not holds), None)
     if wrong is not None:
         raise RefusedError("the account cannot be closed yet", expected=wrong, found=account.name)
-    step.state.put_entry(account_key(account.account), replace(account, suspended=CLOSED))
+    step.state.put_entry(account_key(account.account), account.replace(suspended=CLOSED))
 
 
 def _rules(state: State, account: AccountState) -> Iterator[tuple[bool, str]]:

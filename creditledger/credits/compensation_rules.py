@@ -1,7 +1,5 @@
 """Refunds and clawbacks: what was paid is never undone, it is paid back. Source: specs/credits.md §14."""
 
-from dataclasses import replace
-
 from creditledger.credits.account import account_of, change, require_open
 from creditledger.credits.captures import captured_sum, note_capture, put_captured_sum
 from creditledger.credits.hold_rules import apply_capture
@@ -47,8 +45,7 @@ def apply_refund(step: Step, refund: Refund) -> None:
     put_captured_sum(
         step.state,
         refund.capture,
-        replace(
-            taken,
+        taken.replace(
             refunded_micro=taken.refunded_micro + refund.amount_micro,
             metered_micro=taken.metered_micro - unmetered,
         ),

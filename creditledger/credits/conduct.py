@@ -3,7 +3,6 @@
 Source: specs/credits.md §12."""
 
 from collections.abc import Iterable
-from dataclasses import replace
 from enum import Enum
 from typing import Final
 
@@ -45,7 +44,7 @@ def count_verdict_given(state: State, verdict: Verdict, validator: bytes) -> Non
     """Note what the validator with this BLS key said."""
     state.view.put(_VOTE + verdict.receipt + validator, bytes([verdict.outcome]))
     conduct = conduct_of(state, validator)
-    put_conduct(state, validator, replace(conduct, checks=conduct.checks + 1))
+    put_conduct(state, validator, conduct.replace(checks=conduct.checks + 1))
 
 
 def votes_on(state: State, receipt: bytes, outcome: Outcome) -> list[bytes]:
@@ -58,7 +57,7 @@ def count_outvoted(state: State, validators: Iterable[bytes]) -> None:
     """Two others contradicted what these said."""
     for validator in validators:
         conduct = conduct_of(state, validator)
-        put_conduct(state, validator, replace(conduct, outvoted=conduct.outvoted + 1))
+        put_conduct(state, validator, conduct.replace(outvoted=conduct.outvoted + 1))
 
 
 def count_canary(state: State, receipt: bytes) -> None:
@@ -68,5 +67,5 @@ def count_canary(state: State, receipt: bytes) -> None:
             conduct = conduct_of(state, validator)
             missed = conduct.canaries_missed + (outcome is Outcome.UPHELD)
             put_conduct(
-                state, validator, replace(conduct, canaries=conduct.canaries + 1, canaries_missed=missed)
+                state, validator, conduct.replace(canaries=conduct.canaries + 1, canaries_missed=missed)
             )

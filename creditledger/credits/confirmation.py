@@ -4,7 +4,6 @@ Source: specs/credits.md §12."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Final
 
 from creditledger.credits.docket import add_duty
@@ -66,7 +65,7 @@ def draw_second_looks(state: State, signers: Sequence[Signer], number: int) -> C
         if chosen is None or not _is_looked_at(chosen, receipt, len(left)):
             continue
         known = receipt_of(state, receipt)
-        state.put_entry(receipt_key(receipt), replace(known, due=known.due + 1))
+        state.put_entry(receipt_key(receipt), known.replace(due=known.due + 1))
         add_duty(state, number, chosen.member, receipt)
         given[chosen.member] += 1
     return given

@@ -2,7 +2,6 @@
 
 Source: specs/credits.md §7."""
 
-from dataclasses import dataclass
 from typing import Final
 
 from creditledger.credits.state import State, decode_row
@@ -12,7 +11,6 @@ from creditledger.records.record import Fields
 _UNCOVERED: Final = b"f/"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class UncoveredReceipt(Fields):
     """A receipt that waits for its round."""
 

@@ -3,7 +3,6 @@
 Source: specs/credits.md §9."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 
 from creditledger.credits.state import State, decode_row
@@ -16,7 +15,6 @@ _DRAWN: Final = b"Y/"
 _OPEN: Final = b"K/"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class MemberDuty(Fields):
     """One member's duty in one round, from the draw to the reveal."""
 

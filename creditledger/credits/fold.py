@@ -3,7 +3,6 @@
 Source: specs/credits.md §1."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from creditledger.credits.context import (
     FoldContext,
@@ -64,7 +63,7 @@ def apply_entry(view: StateView, entry: Entry, bodies: Sequence[bytes], context:
     step = Step(state=state, context=context, entry=entry, digest=digest, bodies=tuple(bodies))
     _rule_set(step).apply(step)
     state.put_map(consumed_key(digest), context.index.to_bytes(8, "big"))
-    put_tip(state, replace(tip_of(state), size=context.index + 1, time_unix_ms=entry.time_unix_ms))
+    put_tip(state, tip_of(state).replace(size=context.index + 1, time_unix_ms=entry.time_unix_ms))
     overlay.merge()
 
 

@@ -3,7 +3,6 @@
 Source: specs/credits.md §1 and §4."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from hashlib import sha256
 from typing import Final
 
@@ -57,7 +56,7 @@ def apply_parameters(step: Step, parameters: Parameters) -> None:
     _require_not_lowered(step.state, parameters)
     _require_profiles(parameters, step.bodies)
     defer(step.state, step.index, parameters)
-    put_tip(step.state, replace(tip, sequence=parameters.sequence))
+    put_tip(step.state, tip.replace(sequence=parameters.sequence))
 
 
 def apply_registration(step: Step, registration: Registration) -> None:

@@ -2,8 +2,6 @@
 
 Source: specs/credits.md §5."""
 
-from dataclasses import replace
-
 from creditledger.credits import tariff
 from creditledger.credits.account import account_in_role, change, require_open
 from creditledger.credits.holds import (
@@ -49,7 +47,7 @@ def apply_hold(step: Step, hold: Hold) -> None:
     open_hold(step.state, step.digest, hold)
     if hold.purpose == HoldPurpose.JOB:
         progress = progress_of(step.state, hold.job)
-        put_progress(step.state, replace(progress, hold=step.digest, status=JobStatus.HELD))
+        put_progress(step.state, progress.replace(hold=step.digest, status=JobStatus.HELD))
 
 
 def _require_covers_job(step: Step, hold: Hold) -> None:
@@ -126,7 +124,7 @@ def apply_capture(step: Step, capture: Capture) -> None:
     change(step.state, held.holder, held=-amount)
     change(step.state, capture.queue, spendable=amount - share, metered=amount - share)
     take_levy(step.state, capture.queue, share)
-    put_hold_state(step.state, replace(held, status=HoldStatus.CAPTURED, captured_micro=amount))
+    put_hold_state(step.state, held.replace(status=HoldStatus.CAPTURED, captured_micro=amount))
 
 
 def _captured(step: Step, held: HoldState, capture: Capture) -> int:
@@ -168,7 +166,7 @@ def apply_expire(step: Step, expire: Expire) -> None:
         progress = progress_of(step.state, held.job)
         if progress.delivery_index:
             raise RefusedError("the job has deliveries to settle", expected="a settlement", found="an expire")
-        put_progress(step.state, replace(progress, status=JobStatus.EXPIRED))
+        put_progress(step.state, progress.replace(status=JobStatus.EXPIRED))
     _give_back(step, held, HoldStatus.EXPIRED)
 
 

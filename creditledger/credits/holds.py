@@ -1,6 +1,5 @@
 """Holds: credits set aside, each until it ends exactly once. Source: specs/credits.md §5."""
 
-from dataclasses import replace
 from typing import Final
 
 from creditledger.credits.spending import give_back
@@ -47,7 +46,7 @@ def put_hold_state(state: State, hold: HoldState) -> None:
 def end_hold(state: State, hold: HoldState, status: HoldStatus, *, captured_micro: int) -> None:
     """End a hold for good; what it did not take is no longer spent."""
     give_back(state, hold.hold, hold.amount_micro - captured_micro)
-    put_hold_state(state, replace(hold, status=status, captured_micro=captured_micro))
+    put_hold_state(state, hold.replace(status=status, captured_micro=captured_micro))
 
 
 def hold_of(state: State, digest: bytes) -> Hold:

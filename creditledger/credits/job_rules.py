@@ -1,7 +1,5 @@
 """Job and delivery: what a client orders, and what it countersigns. Source: specs/credits.md §6."""
 
-from dataclasses import replace
-
 from creditledger.credits.account import account_in_role, require_open
 from creditledger.credits.jobs import (
     JobStatus,
@@ -83,7 +81,7 @@ def apply_delivery(step: Step, delivery: Delivery) -> None:
     for head in delivery.heads:
         put_leg(step.state, delivery.job, _delivered(step.state, delivery.job, job, head))
     status = JobStatus.CLOSED if delivery.closes else JobStatus.HELD
-    put_progress(step.state, replace(progress, delivery_index=step.index, status=status))
+    put_progress(step.state, progress.replace(delivery_index=step.index, status=status))
 
 
 def _delivered(state: State, digest: bytes, job: Job, head: ChainHead) -> Leg:
@@ -99,7 +97,7 @@ def _delivered(state: State, digest: bytes, job: Job, head: ChainHead) -> Leg:
             found=str(head.positions),
         )
     _require_head(state, digest, span, head)
-    return replace(leg, delivered_positions=head.positions, delivered_receipt=head.receipt)
+    return leg.replace(delivered_positions=head.positions, delivered_receipt=head.receipt)
 
 
 def _require_head(state: State, digest: bytes, span: PlanSpan, head: ChainHead) -> None:

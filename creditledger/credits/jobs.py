@@ -2,7 +2,6 @@
 
 Source: specs/credits.md §6."""
 
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
@@ -42,7 +41,6 @@ class JobStatus(IntEnum):
     """Its hold expired with nothing delivered."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class JobProgress(Fields):
     """What has become of a job."""
 
@@ -56,7 +54,6 @@ class JobProgress(Fields):
     """Where the client's last countersignature stands; 0 before the first."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Leg(Fields):
     """One span of one job: its node's chain of receipts, and what the client countersigned of it."""
 

@@ -3,7 +3,6 @@
 Source: specs/credits.md §14."""
 
 import hashlib
-from dataclasses import dataclass, replace
 from typing import Final
 
 from creditledger.credits.account import CLOSED, account_of, all_accounts, burn, change, put_empty_account
@@ -29,7 +28,6 @@ _PAYEE: Final = b"F/"
 _LAST: Final = b"t/levy"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class MemberLevies(Fields):
     """What an account has to do with levies, since they are returned to members."""
 
@@ -53,13 +51,13 @@ def take_levy(state: State, payee: bytes, amount_micro: int) -> None:
     pool = _open_pool(state)
     change(state, pool, spendable=amount_micro)
     own = member_levies(state, payee)
-    _put(state, payee, replace(own, taken_micro=_more(own.taken_micro, amount_micro)))
+    _put(state, payee, own.replace(taken_micro=_more(own.taken_micro, amount_micro)))
 
 
 def count_vested(state: State, node: bytes, amount_micro: int) -> None:
     """So much more of the node's work is its own for good."""
     own = member_levies(state, node)
-    _put(state, node, replace(own, vested_micro=_more(own.vested_micro, amount_micro)))
+    _put(state, node, own.replace(vested_micro=_more(own.vested_micro, amount_micro)))
 
 
 def member_levies(state: State, account: bytes) -> MemberLevies:
@@ -108,7 +106,7 @@ def pay_levy(state: State, round_number: int, shares: tuple[LevyShare, ...]) -> 
         change(state, share.account, spendable=share.amount_micro)
         if is_members:
             own = member_levies(state, share.account)
-            _put(state, share.account, replace(own, returned_micro=own.returned_micro + share.amount_micro))
+            _put(state, share.account, own.replace(returned_micro=own.returned_micro + share.amount_micro))
     state.view.put(_LAST, round_number.to_bytes(8, "big"))
 
 

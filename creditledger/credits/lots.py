@@ -3,7 +3,7 @@
 Source: specs/credits.md §10."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from creditledger.credits.account import account_of, burn, change
@@ -20,7 +20,6 @@ CountVested: TypeAlias = Callable[[State, bytes, int], None]
 """Told a node and how much of its became final."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class UnvestedLot(Fields):
     """What decides when a lot vests."""
 
@@ -70,7 +69,7 @@ def vest_lots(
             continue
         lot = _lot(state, key)
         change(state, lot.node, unvested=-lot.amount_micro, spendable=lot.amount_micro)
-        state.put_entry(lot_key(lot.job, lot.layer_start), replace(lot, vested=1))
+        state.put_entry(lot_key(lot.job, lot.layer_start), lot.replace(vested=1))
         state.view.delete(key)
         if count is not None:
             count(state, lot.node, lot.amount_micro)
@@ -150,7 +149,7 @@ def _waiting(state: State, parameters: Parameters, lot: LotState, row: UnvestedL
 
 def _take(state: State, lot: LotState, amount_micro: int) -> int:
     taken = min(amount_micro, lot.amount_micro)
-    state.put_entry(lot_key(lot.job, lot.layer_start), replace(lot, amount_micro=lot.amount_micro - taken))
+    state.put_entry(lot_key(lot.job, lot.layer_start), lot.replace(amount_micro=lot.amount_micro - taken))
     if taken == lot.amount_micro:
         state.view.delete(_unvested_key(lot))
     return taken

@@ -4,7 +4,6 @@ So a silent validator delays a settlement, and never prevents one. Source: specs
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Final, TypeAlias
 
 from creditledger.credits.docket import (
@@ -73,7 +72,7 @@ def _mark_missed(state: State, info: RoundInfo) -> list[int]:
     number, committee = info.round.number, parameters_of(state, info.round.parameters).committee
     absent = {member: duty for member, duty in members_on_duty(state, number).items() if duty.is_open}
     for member, duty in absent.items():
-        put_member_duty(state, number, member, replace(duty, missed=1))
+        put_member_duty(state, number, member, duty.replace(missed=1))
         add_missed_checks(state, committee[member].bls_key, duty.due)
     return list(absent)
 

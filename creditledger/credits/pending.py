@@ -2,7 +2,6 @@
 
 Source: specs/credits.md §8."""
 
-from dataclasses import replace
 from typing import Final
 
 from creditledger.credits.account import SUSPENDED, account_of, change, credit_grant
@@ -67,7 +66,7 @@ def _take_effect(state: State, record: Record, ledger_id: bytes) -> None:
         case Grant():
             credit_grant(state, record.account, record.amount_micro)
         case CreditLine():
-            account = replace(account_of(state, record.account), credit_line_micro=record.limit_micro)
+            account = account_of(state, record.account).replace(credit_line_micro=record.limit_micro)
             state.put_entry(account_key(record.account), account)
         case Slash():
             slash_lots(state, record.node, record.amount_micro)
@@ -90,5 +89,5 @@ def _readmit(state: State, node: bytes) -> None:
     """A quorum has decided what the failure costs: the node may work again, and is checked as a newcomer."""
     account = account_of(state, node)
     if account.suspended == SUSPENDED:
-        state.put_entry(account_key(node), replace(account, suspended=0))
+        state.put_entry(account_key(node), account.replace(suspended=0))
         restart_probation(state, node)

@@ -2,7 +2,6 @@
 
 Source: specs/credits.md §2."""
 
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
@@ -20,7 +19,6 @@ _IN_FORCE: Final = b"t/parameters"
 _PARAMETERS: Final = b"p/"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Tip(Fields):
     """How far the fold has come."""
 

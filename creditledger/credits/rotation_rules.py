@@ -2,7 +2,6 @@
 
 Source: specs/credits.md §11."""
 
-from dataclasses import replace
 from hashlib import sha256
 
 from creditledger.credits.account import account_named, account_of, name_account, require_open
@@ -73,7 +72,7 @@ def apply_rotation(step: Step, rotation: Rotation) -> None:
             "the new key was in use before", expected="a key of its own", found=rotation.new_key.hex()
         )
     _require_other_key(rotation.new_key, rotation.next_key)
-    unsigned = replace(rotation, consent=bytes(64)).signing_bytes(step.ledger_id)
+    unsigned = rotation.replace(consent=bytes(64)).signing_bytes(step.ledger_id)
     step.context.verifier.ed25519(rotation.new_key, unsigned, rotation.consent)
     hand_over(state, account, rotation.new_key, step.index)
     commit_to(state, account, rotation.next_key)

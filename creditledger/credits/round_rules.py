@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 from creditledger.credits.ballot import close_ballot, lapse_vote
@@ -45,7 +45,7 @@ def apply_round(step: Step, record: Round) -> None:
     _require_equal("log root", step.context.log_root().hex(), record.log_root.hex())
     _require_equal("map root", step.state.commit_map().hex(), record.map_root.hex())
     put_round_info(step.state, RoundInfo(round=record, digest=step.digest, index=step.index))
-    put_tip(step.state, replace(tip, round=record.number))
+    put_tip(step.state, tip.replace(round=record.number))
 
 
 def _require_equal(what: str, expected: int | str, found: int | str) -> None:
@@ -167,8 +167,8 @@ def _take_effect(step: Step, info: RoundInfo, seeds: Mapping[int, bytes], effect
     round's own parameters."""
     state, number = step.state, info.round.number
     parameters = parameters_of(state, info.round.parameters)
-    put_round_info(state, replace(info, certificate_index=step.index, certified_unix_ms=step.now))
-    put_tip(state, replace(tip_of(state), certified_round=number))
+    put_round_info(state, info.replace(certificate_index=step.index, certified_unix_ms=step.now))
+    put_tip(state, tip_of(state).replace(certified_round=number))
     due = _draw(state, info.round, parameters, seeds)
     due.update(pass_on_overdue(state, info.round, now_unix_ms=step.now, lapse=effects.lapse))
     due.update(effects.ask_again())
@@ -205,5 +205,5 @@ def _cover(
         raise AssertionError("a receipt waits for its round without a state")
     rate = node_rate_ppm(state, parameters, receipt.node, value_micro=waiting.value_micro)
     members = drawn_members(seeds, waiting.receipt, rate=rate, members=len(parameters.committee))
-    state.put_entry(receipt_key(waiting.receipt), replace(receipt, round=number, due=len(members)))
+    state.put_entry(receipt_key(waiting.receipt), receipt.replace(round=number, due=len(members)))
     return members

@@ -2,7 +2,6 @@
 
 Source: specs/credits.md §8."""
 
-from dataclasses import dataclass
 from typing import Final
 
 from creditledger.credits.pool import tip_of
@@ -15,7 +14,6 @@ _ROUND: Final = b"k/"
 _ATTESTATION: Final = b"z/"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class RoundInfo(Fields):
     """A logged round and its certificate, if it has one."""
 

@@ -2,7 +2,7 @@
 
 Source: specs/credits.md §10."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from creditledger.credits import tariff
 from creditledger.credits.account import burn, change
@@ -179,7 +179,7 @@ def apply_settlement(step: Step, settlement: Settlement) -> None:
     for payment in settlement.payments:
         _pay(step, settlement.job, payment)
     end_hold(state, hold, HoldStatus.SETTLED, captured_micro=hold.amount_micro - released)
-    put_progress(state, replace(progress, status=JobStatus.SETTLED))
+    put_progress(state, progress.replace(status=JobStatus.SETTLED))
     _mark_settled(state, settlement.job)
 
 
@@ -212,7 +212,7 @@ def _mark_settled(state: State, job_digest: bytes) -> None:
                 break
             receipt = state.entry(ReceiptState, receipt_key(digest))
             if receipt is not None:
-                state.put_entry(receipt_key(digest), replace(receipt, settled=1))
+                state.put_entry(receipt_key(digest), receipt.replace(settled=1))
 
 
 def due_settlements(view: StateView, now_unix_ms: int) -> list[bytes]:

@@ -3,7 +3,6 @@
 Source: specs/credits.md §13."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from typing import Final
 
 from creditledger.credits.state import State, decode_row
@@ -27,7 +26,6 @@ _DAY: Final = b"S/"
 _SPENT: Final = b"H/"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class DelegationState(Fields):
     """What an account last said a delegate may hold at a queue, and what the delegate holds or has spent."""
 
@@ -39,7 +37,6 @@ class DelegationState(Fields):
     until_unix_ms: UnixMillisecond
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class SpentHold(Fields):
     """Whose spending a hold counts as, and on which day."""
 
@@ -96,7 +93,7 @@ def _change_used(state: State, spent: SpentHold, amount_micro: int) -> None:
     row = delegation_of(state, spent.account, spent.delegate, spent.queue)
     if row is None:
         raise AssertionError("a delegate's hold without its delegation")
-    put_delegation(state, replace(row, used_micro=row.used_micro + amount_micro))
+    put_delegation(state, row.replace(used_micro=row.used_micro + amount_micro))
 
 
 def add_spent(state: State, account: bytes, delegate: bytes, day: int, amount_micro: int) -> None:

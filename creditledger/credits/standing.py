@@ -3,7 +3,6 @@ and a validator's: the checks it did, missed, and got wrong.
 
 Source: specs/credits.md §9."""
 
-from dataclasses import dataclass, replace
 from typing import Final
 
 from creditledger.credits.duty import rate_ppm
@@ -19,7 +18,6 @@ _MISSED: Final = b"V/"
 _CONDUCT: Final = b"O/"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Standing(Fields):
     """What is known of a node."""
 
@@ -37,7 +35,6 @@ class Standing(Fields):
     """Value of all its settled work, levy included: probation and vesting count this."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Probation(Fields):
     """What mismatches cost a node: all its receipts are checked for a while, or from the start again."""
 
@@ -51,7 +48,6 @@ class Probation(Fields):
     """Settled value at which its probation began: 0, or what it was at the last confirmed failure."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Conduct(Fields):
     """What is known of a validator beside the checks it missed."""
 
@@ -81,8 +77,7 @@ def after_verdict(standing: Standing, verdict: Verdict) -> Standing:
     from creditledger.activations.cusum import cusum_next, is_cusum_alarm
 
     level = cusum_next(standing.cusum_micro, verdict.cusum_step_biased - CUSUM_STEP_BIAS)
-    return replace(
-        standing,
+    return standing.replace(
         checks=standing.checks + 1,
         upheld=standing.upheld + (verdict.outcome == Outcome.UPHELD),
         refuted=standing.refuted + (verdict.outcome == Outcome.REFUTED),
@@ -94,7 +89,7 @@ def after_verdict(standing: Standing, verdict: Verdict) -> Standing:
 
 def after_settlement(standing: Standing, amount_micro: int) -> Standing:
     """The standing after work worth ``amount_micro`` was settled."""
-    return replace(standing, settled_micro=settled_after(standing.settled_micro, amount_micro))
+    return standing.replace(settled_micro=settled_after(standing.settled_micro, amount_micro))
 
 
 def settled_after(settled_micro: int, amount_micro: int) -> int:
@@ -115,7 +110,7 @@ def put_probation(state: State, node: bytes, probation: Probation) -> None:
 def restart_probation(state: State, node: bytes) -> None:
     """From now on the node is checked like one that settled nothing yet."""
     settled = standing_of(state, node).settled_micro
-    put_probation(state, node, replace(probation_of(state, node), from_micro=settled))
+    put_probation(state, node, probation_of(state, node).replace(from_micro=settled))
 
 
 def conduct_of(state: State, bls_key: bytes) -> Conduct:

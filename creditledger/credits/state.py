@@ -194,7 +194,7 @@ class State:
     def entry(self, kind: type[R], key: bytes) -> R | None:
         """The state record under a map key, or None."""
         encoded = self.view.get(MAP + key)
-        return None if encoded is None else _decoded(kind, encoded)  # type: ignore[arg-type]
+        return None if encoded is None else _decoded(kind, encoded)
 
     def put_entry(self, key: bytes, value: Record) -> None:
         """Set a state record, as `put_map`."""
@@ -203,7 +203,7 @@ class State:
     def row(self, kind: type[F], key: bytes) -> F | None:
         """The bookkeeping row under ``key``, or None. Raises IntegrityError if it cannot be read."""
         encoded = self.view.get(key)
-        return None if encoded is None else decode_row(kind, encoded)  # type: ignore[arg-type]
+        return None if encoded is None else decode_row(kind, encoded)
 
     def put_row(self, key: bytes, row: Fields) -> None:
         """Set a bookkeeping row."""

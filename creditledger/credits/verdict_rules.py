@@ -1,7 +1,6 @@
 """Commit and reveal: a member's verdicts on the receipts drawn for it. Source: specs/credits.md §9."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 
 from creditledger.credits.ballot import cast_vote
@@ -33,7 +32,7 @@ def apply_commit(step: Step, commit: Commit) -> None:
     if any(other.reveal_index for other in members_on_duty(step.state, commit.round).values()):
         raise RefusedError("verdicts of the round are revealed", expected="a commit before any reveal")
     _require_count(duty, commit.count)
-    committed = replace(duty, committed=1, commitment=commit.commitment)
+    committed = duty.replace(committed=1, commitment=commit.commitment)
     put_member_duty(step.state, commit.round, commit.member, committed)
 
 
@@ -60,7 +59,7 @@ def _reveal(step: Step, reveal: Reveal, count: Callable[[Verdict, bytes], None])
     _require_opening(step, reveal, key, duty)
     for verdict in _verdicts(step, reveal):
         count(verdict, key)
-    put_member_duty(step.state, reveal.round, reveal.member, replace(duty, reveal_index=step.index))
+    put_member_duty(step.state, reveal.round, reveal.member, duty.replace(reveal_index=step.index))
     close_if_done(step.state, reveal.round)
 
 

@@ -2,7 +2,6 @@
 
 Source: specs/credits.md §9."""
 
-from dataclasses import replace
 from typing import Final
 
 from creditledger.credits.account import suspend
@@ -42,7 +41,7 @@ def with_verdict(receipt: ReceiptState, verdict: Verdict) -> ReceiptState:
     upheld = receipt.upheld + (verdict.outcome == Outcome.UPHELD)
     refuted = receipt.refuted + (verdict.outcome == Outcome.REFUTED)
     inconclusive = receipt.inconclusive + (verdict.outcome == Outcome.INCONCLUSIVE)
-    return _judged(replace(receipt, upheld=upheld, refuted=refuted, inconclusive=inconclusive))
+    return _judged(receipt.replace(upheld=upheld, refuted=refuted, inconclusive=inconclusive))
 
 
 def lapse_check(state: State, digest: bytes) -> None:
@@ -54,7 +53,7 @@ def without_check(receipt: ReceiptState) -> ReceiptState:
     """The receipt with one check less to wait for: inconclusive if none is left and nobody judged it.
 
     Source: specs/credits.md §9."""
-    return _judged(replace(receipt, due=receipt.due - 1))
+    return _judged(receipt.replace(due=receipt.due - 1))
 
 
 def _judged(receipt: ReceiptState) -> ReceiptState:
@@ -66,7 +65,7 @@ def _judged(receipt: ReceiptState) -> ReceiptState:
         outcome = Outcome.INCONCLUSIVE
     elif receipt.upheld >= receipt.due:
         outcome = Outcome.UPHELD
-    return replace(receipt, outcome=outcome)
+    return receipt.replace(outcome=outcome)
 
 
 def no_data_count(state: State, receipt: bytes) -> int:

@@ -118,5 +118,5 @@ def signed_rotation(
 
     ``next_key``: SHA-256 of the key after that; zero if it is the last. Source: specs/records.md §7."""
     record = Rotation(account=account, new_key=new.public_key, next_key=next_key, consent=bytes(64))
-    record = replace(record, consent=new.sign(record.signing_bytes(ledger_id)))
+    record = record.replace(consent=new.sign(record.signing_bytes(ledger_id)))
     return Submission(record=record, signature=old.sign(record.signing_bytes(ledger_id)))

@@ -2,7 +2,6 @@
 
 Source: specs/minting.md §1."""
 
-from dataclasses import dataclass
 from typing import Final
 
 from creditledger.errors import MalformedRecordError
@@ -15,7 +14,6 @@ _TAG: Final = b"cl/order"
 _VERSION: Final = 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class WorkOrder(Fields):
     """One span of a job. The keys are secret: whoever has one can test guesses at that boundary."""
 
@@ -27,7 +25,7 @@ class WorkOrder(Fields):
     output_key: Digest
     """Salts the rows that leave the span; the next node's ``input_key``."""
 
-    def _check(self) -> None:
+    def check_rules(self) -> None:
         if self.job.span_of(self.layer_start) is None:
             raise MalformedRecordError(
                 "no span of the job begins at this layer",

@@ -2,7 +2,6 @@
 
 Source: specs/records.md §7."""
 
-from dataclasses import dataclass
 from typing import ClassVar, Final
 
 from creditledger.errors import MalformedRecordError
@@ -14,7 +13,6 @@ DAYS_MAX: Final = 366
 """The longest that a budget looks back."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Delegation(Record):
     """Somebody else may spend for the account: up to a cap, until a time, at one queue."""
 
@@ -29,7 +27,6 @@ class Delegation(Record):
     queue: AccountId
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Budget(Record):
     """How much may be spent over some days, by the whole account or by one delegate of it."""
 
@@ -45,14 +42,13 @@ class Budget(Record):
     notice_micro: MicroCredit
     """Below this readers say that little is left."""
 
-    def _check(self) -> None:
+    def check_rules(self) -> None:
         if not 1 <= self.days <= DAYS_MAX:
             raise MalformedRecordError(
                 "a budget is over some days", expected=f"1..{DAYS_MAX}", found=str(self.days)
             )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Closing(Record):
     """The account is empty and never used again."""
 
@@ -61,7 +57,6 @@ class Closing(Record):
     account: AccountId
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Listing(Record):
     """Whether leaderboards name the account."""
 
@@ -71,6 +66,6 @@ class Listing(Record):
     account: AccountId
     listed: Code
 
-    def _check(self) -> None:
+    def check_rules(self) -> None:
         if self.listed > 1:
             raise MalformedRecordError("listed is not 0 or 1", found=str(self.listed))

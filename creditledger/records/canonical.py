@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Final, TypeAlias
 
 import msgpack
+import msgspec
 
 from creditledger.errors import MalformedRecordError
 
@@ -17,7 +18,7 @@ DEPTH_MAX: Final = 8
 ITEMS_MAX: Final = 65_535
 UNSIGNED_MAX: Final = 2**63 - 1
 
-_packer = msgpack.Packer(use_bin_type=True, strict_types=False, autoreset=True)
+_encoder = msgspec.msgpack.Encoder()
 
 
 def encode(value: Value, *, most: int = RECORD_BYTES_MAX) -> bytes:
@@ -29,7 +30,11 @@ def encode(value: Value, *, most: int = RECORD_BYTES_MAX) -> bytes:
 
 def pack(value: Value, *, most: int = RECORD_BYTES_MAX) -> bytes:
     """`encode` for a value that is known to be made of permitted ones, as the fields of a record are."""
-    encoded = bytes(_packer.pack(value))
+    return within(_encoder.encode(value), most)
+
+
+def within(encoded: bytes, most: int) -> bytes:
+    """``encoded`` if it is no longer than ``most``. Raises MalformedRecordError."""
     if len(encoded) > most:
         raise _too_long(encoded, most)
     return encoded
@@ -67,7 +72,7 @@ def decode(
         value = _unpack(encoded)
     else:
         value = _unpack_narrow(encoded, width)
-    if _packer.pack(value) != encoded:
+    if _encoder.encode(value) != encoded:
         raise MalformedRecordError("bytes are not in canonical form", expected="shortest encoding")
     return value
 

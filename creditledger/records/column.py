@@ -2,17 +2,18 @@
 
 Source: specs/records.md §3."""
 
-import dataclasses
 import operator
-import types
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Annotated, Any, Final, get_args, get_origin, get_type_hints
 
+from msgspec import Meta, Struct
+
 from creditledger.errors import MalformedRecordError
-from creditledger.quantities import Octets, Text, Unsigned
+from creditledger.quantities import Text
 from creditledger.records.canonical import Value, shown
+from creditledger.records.wire import Wire, wire_of
 
 VERSION: Final = 1
 
@@ -24,7 +25,9 @@ class Column:
     ``test``: Python source, with ``{0}`` for the value, that is false wherever ``check`` raises; "" where
     only ``check`` can tell.
     ``pack`` and ``unpack`` turn a checked value into a plain one and back; None where it is plain already.
-    ``width``: the most items that an array in the field's encoding has, 0 without one; None: no limit."""
+    ``width``: the most items that an array in the field's encoding has, 0 without one; None: no limit.
+    ``has_text``: whether text is in it, which travels as bytes.
+    ``rules``: checks the rules between the fields of the rows in it; None where there are none."""
 
     name: str
     check: Callable[[Any], None]
@@ -32,6 +35,8 @@ class Column:
     pack: Callable[[Any], Value] | None = None
     unpack: Callable[[Any], Any] | None = None
     width: int | None = 0
+    has_text: bool = False
+    rules: Callable[[Any], None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +57,15 @@ class Row:
     """The instance whose fields are these plain values, as many as there are tags and names, in order."""
     width: int | None
     """The most items that an array in the encoding has; None if a field has no such limit."""
+    wire: Wire | None
+    """The short way between an instance and its bytes; None where text is in it."""
+    rules: Callable[[Any], None] | None
+    """Checks the rules between fields, in it and in the rows inside it; None where there are none."""
 
 
 def _row(cls: Any) -> Row:
     hints = get_type_hints(cls, include_extras=True)
-    names = tuple(field.name for field in dataclasses.fields(cls))
+    names = cls.__struct_fields__
     columns = [_column(name, hints[name]) for name in names]
     tags = (int(cls.KIND), VERSION) if hasattr(cls, "KIND") else ()
     return Row(
@@ -68,6 +77,10 @@ def _row(cls: Any) -> Row:
         pack=_compiled_pack(tags, columns),
         unpack=_compiled_unpack(cls, columns, first=len(tags)),
         width=_most_items(len(tags) + len(names), [column.width for column in columns]),
+        wire=None
+        if any(column.has_text for column in columns)
+        else wire_of(cls, tags=tags, fields=len(names)),
+        rules=_rules(cls, columns),
     )
 
 
@@ -106,6 +119,20 @@ def _compiled_unpack(cls: Any, columns: Sequence[Column], *, first: int) -> Call
     return _compiled("values", f"new_record({', '.join(items)})", {**names, "new_record": cls})
 
 
+def _rules(cls: Any, columns: Sequence[Column]) -> Callable[[Any], None] | None:
+    own = sum("check_rules" in vars(base) for base in cls.__mro__) > 1  # the base of all has an empty one
+    inner = [(column.name, column.rules) for column in columns if column.rules]
+    if not inner:
+        return cls.check_rules if own else None
+
+    def check(record: Any) -> None:
+        for name, rules in inner:
+            rules(getattr(record, name))
+        record.check_rules()
+
+    return check
+
+
 def _compiled(argument: str, expression: str, names: dict[str, Any]) -> Callable[[Any], Any]:
     # The source is made of the fields' names alone, which are identifiers.
     return eval(f"lambda {argument}: {expression}", names)  # type: ignore[no-any-return]
@@ -123,25 +150,21 @@ def _most_items(own: int, others: Iterable[int | None]) -> int | None:
 def _column(name: str, hint: Any) -> Column:
     if get_origin(hint) is Annotated:
         limit = get_args(hint)[1]
-        if isinstance(limit, Unsigned):
+        if isinstance(limit, Meta) and limit.le is not None:
+            most = int(limit.le)
             whole = "(type({0}) is int or isinstance({0}, int) and type({0}) is not bool)"
-            test = f"{whole} and 0 <= {{0}} <= {limit.most}"
-            return Column(name, _unsigned_check(name, limit.most), test)
-        if isinstance(limit, Octets):
-            test = f"type({{0}}) is bytes and {limit.least} <= len({{0}}) <= {limit.most}"
-            return Column(name, _octets_check(name, limit.least, limit.most), test)
+            return Column(name, _unsigned_check(name, most), f"{whole} and 0 <= {{0}} <= {most}")
+        if isinstance(limit, Meta) and limit.max_length is not None:
+            least, most = limit.min_length or 0, limit.max_length
+            test = f"type({{0}}) is bytes and {least} <= len({{0}}) <= {most}"
+            return Column(name, _octets_check(name, least, most), test)
         if isinstance(limit, Text):
-            return Column(name, _text_check(name, limit), pack=str.encode, unpack=_text_reader(name))
+            read = _text_reader(name)
+            return Column(name, _text_check(name, limit), pack=str.encode, unpack=read, has_text=True)
     if get_origin(hint) is tuple and get_args(hint)[1:] == (...,):
         return _array_column(name, _column(f"an item of {name}", get_args(hint)[0]))
-    if isinstance(hint, type) and not isinstance(hint, types.GenericAlias) and dataclasses.is_dataclass(hint):
-        return Column(
-            name,
-            _nested_check(name, hint),
-            pack=operator.methodcaller("to_values"),
-            unpack=hint.from_values,  # type: ignore[attr-defined]
-            width=row_of(hint).width,
-        )
+    if isinstance(hint, type) and issubclass(hint, Struct):
+        return _nested_column(name, hint)
     raise TypeError(f"{name}: {hint!r} has no encoding")
 
 
@@ -194,6 +217,19 @@ def _nested_check(name: str, cls: type) -> Callable[[Any], None]:
     return check
 
 
+def _nested_column(name: str, cls: Any) -> Column:
+    row = row_of(cls)
+    return Column(
+        name,
+        _nested_check(name, cls),
+        pack=operator.methodcaller("to_values"),
+        unpack=cls.from_values,
+        width=row.width,
+        has_text=row.wire is None,
+        rules=row.rules,
+    )
+
+
 def _array_column(name: str, item: Column) -> Column:
     def check(value: Any) -> None:
         if type(value) is not tuple:
@@ -209,4 +245,16 @@ def _array_column(name: str, item: Column) -> Column:
             raise MalformedRecordError(f"{name} is not an array", found=type(value).__name__)
         return tuple(map(item.unpack, value)) if item.unpack else tuple(value)
 
-    return Column(name, check, pack=pack, unpack=unpack, width=None)
+    def rules(value: Any) -> None:
+        for part in value:
+            item.rules(part)  # type: ignore[misc]
+
+    return Column(
+        name,
+        check,
+        pack=pack,
+        unpack=unpack,
+        width=None,
+        has_text=item.has_text,
+        rules=rules if item.rules else None,
+    )

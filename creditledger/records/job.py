@@ -1,6 +1,5 @@
 """A client's order: what may be run, by whom, and the most it may cost. Source: specs/records.md §8."""
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from creditledger.errors import MalformedRecordError
@@ -17,7 +16,6 @@ from creditledger.records.kinds import Kind
 from creditledger.records.record import Fields, Record
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class PlanSpan(Fields):
     """One node serves the layers ``[layer_start, layer_stop)``."""
 
@@ -26,7 +24,6 @@ class PlanSpan(Fields):
     node: AccountId
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Job(Record):
     """Signed by the client before any work; nothing above ``max_price_micro`` is ever paid."""
 
@@ -44,7 +41,7 @@ class Job(Record):
     """Digest of the parameters in force: prices cannot change under a running job."""
     expires_unix_ms: UnixMillisecond
 
-    def _check(self) -> None:
+    def check_rules(self) -> None:
         if not self.plan or len(self.plan) > 256 or self.max_positions < 1:
             raise MalformedRecordError("a job has 1 to 256 spans and at least one position")
         edge = self.plan[0].layer_start

@@ -2,7 +2,6 @@
 
 import hashlib
 import itertools
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import ClassVar
 
@@ -42,7 +41,6 @@ class LevyUse(IntEnum):
     MEMBERS = 3
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Member(Fields):
     """A validator on the committee, with the proof that it holds its key."""
 
@@ -51,7 +49,6 @@ class Member(Fields):
     audit_key: X25519PublicKey
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelTerms(Fields):
     """A model that may be ordered: its shape fixes the FLOPs, its price fixes the credits."""
 
@@ -66,7 +63,6 @@ class ModelTerms(Fields):
     micro_per_tflop: MicroCredit
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class HardwarePrice(Fields):
     """What one second on one GPU of a class costs."""
 
@@ -74,7 +70,6 @@ class HardwarePrice(Fields):
     micro_per_gpu_second: MicroCredit
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ProfileTerms(Fields):
     """The calibration profile to judge a span's output by."""
 
@@ -83,7 +78,6 @@ class ProfileTerms(Fields):
     profile: Digest
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Parameters(Record):
     """All rules of a pool. A change takes effect with the first certified round that covers it."""
 
@@ -115,7 +109,7 @@ class Parameters(Record):
     hardware: tuple[HardwarePrice, ...]
     profiles: tuple[ProfileTerms, ...]
 
-    def _check(self) -> None:
+    def check_rules(self) -> None:
         if not 1 <= self.quorum <= max(1, len(self.committee)) or not self.committee:
             raise MalformedRecordError(
                 "quorum does not fit the committee",
@@ -157,7 +151,6 @@ def _require_ascending(keys: list[bytes] | list[str] | list[tuple[bytes, int]], 
         raise MalformedRecordError(f"{what} are not in ascending order, each once")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Genesis(Record):
     """The first entry of a ledger; its hash is the ledger's id."""
 
@@ -168,7 +161,7 @@ class Genesis(Record):
     created_unix_ms: UnixMillisecond
     parameters: Parameters
 
-    def _check(self) -> None:
+    def check_rules(self) -> None:
         if self.parameters.sequence != 0:
             raise MalformedRecordError("a ledger begins with parameters of sequence 0")
 

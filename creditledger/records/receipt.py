@@ -1,8 +1,7 @@
 """What a node says it ran, in batches under one signature. Source: specs/records.md §9."""
 
-from dataclasses import dataclass
 from enum import IntEnum
-from typing import ClassVar, Final
+from typing import Annotated, ClassVar, Final
 
 from creditledger.errors import MalformedRecordError
 from creditledger.quantities import (
@@ -15,6 +14,7 @@ from creditledger.quantities import (
     Millisecond,
     Position,
     UnixMillisecond,
+    unsigned,
 )
 from creditledger.records.kinds import Kind
 from creditledger.records.record import Fields, Record
@@ -45,7 +45,6 @@ class Dtype(IntEnum):
     INT4 = 7
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Numerics(Fields):
     """The numerics policy a node declares and is judged by."""
 
@@ -53,14 +52,10 @@ class Numerics(Fields):
     activations: Code
     accumulation: Code
     kv_cache: Code
-    bf16_partials: Code
+    bf16_partials: Annotated[int, unsigned(1)]
     """1 where partial sums of a split product may be rounded to bf16, else 0."""
     kernel_class: Code
     """0 unspecified, 1 eager, 2 fused, 3 flash; free for pools to extend."""
-
-    def _check(self) -> None:
-        if self.bf16_partials > 1:
-            raise MalformedRecordError("bf16_partials is not 0 or 1", found=str(self.bf16_partials))
 
 
 BF16_NUMERICS: Final = Numerics(
@@ -73,7 +68,6 @@ BF16_NUMERICS: Final = Numerics(
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt(Record):
     """A node's claim to have run ``[layer_start, layer_stop)`` on one window of positions."""
 
@@ -103,7 +97,7 @@ class Receipt(Record):
     started_unix_ms: UnixMillisecond
     duration_ms: Millisecond
 
-    def _check(self) -> None:
+    def check_rules(self) -> None:
         if self.layer_stop <= self.layer_start:
             raise MalformedRecordError("a receipt covers at least one layer")
         if self.window_start % WINDOW or not 1 <= self.positions <= WINDOW:
@@ -114,7 +108,6 @@ class Receipt(Record):
             raise MalformedRecordError("activations have no sampler", expected="32 zero bytes")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Batch(Record):
     """A node's signature over the Merkle root of 1 to 4,096 receipts: one log entry for them all.
 
@@ -131,12 +124,11 @@ class Batch(Record):
     audit_epoch: Count
     """Sequence number of the parameters whose audit keys the sketches are sealed to."""
 
-    def _check(self) -> None:
+    def check_rules(self) -> None:
         if not 1 <= self.count <= BATCH_RECEIPTS_MAX:
             raise MalformedRecordError("batch size", expected="1..4096", found=str(self.count))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ChainHead(Fields):
     """The last receipt of a node in a job that the client accepts, and all positions up to it."""
 
@@ -146,7 +138,6 @@ class ChainHead(Fields):
     positions: Position
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery(Record):
     """The client's countersignature: paid work is the lesser of its count and the node's."""
 
@@ -158,13 +149,12 @@ class Delivery(Record):
     closes: Code
     """1 on the job's last delivery, else 0."""
 
-    def _check(self) -> None:
+    def check_rules(self) -> None:
         starts = [head.layer_start for head in self.heads]
         if not starts or starts != sorted(set(starts)) or self.closes > 1:
             raise MalformedRecordError("heads are not one per span in ascending order")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Handover(Record):
     """The sender's signature over what it hands to the next span; the receiver keeps it."""
 

@@ -4,9 +4,10 @@ Source: specs/records.md §3."""
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self, dataclass_transform
+
+from msgspec import Struct, StructMeta, structs
 
 from creditledger.errors import MalformedRecordError
 from creditledger.records import canonical
@@ -17,23 +18,75 @@ from creditledger.records.kinds import Kind
 __all__ = ["VERSION", "Fields", "Record", "signing_prefix"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fields:
+@dataclass_transform(kw_only_default=True, frozen_default=True)
+class FieldsType(StructMeta):
+    """Makes the classes of records: fields by keyword, never changed, checked as they are set."""
+
+    def __new__(mcs, name: str, bases: tuple[type, ...], namespace: dict[str, Any]) -> "FieldsType":
+        """A class of frozen structs that are written as arrays."""
+        return super().__new__(
+            mcs,
+            name,
+            bases,
+            namespace,
+            frozen=True,
+            kw_only=True,
+            array_like=True,
+            forbid_unknown_fields=True,
+        )
+
+    def __call__(self, **fields: Any) -> Any:
+        """An instance that was checked: by-passed by what reads bytes, which checks on its own."""
+        made = super().__call__(**fields)
+        made.require_sound()
+        return made
+
+
+class Fields(Struct, metaclass=FieldsType):
     """A fixed row of values inside a record; it has no kind and no version of its own."""
 
-    def __post_init__(self) -> None:
+    def require_sound(self) -> None:
+        """Check every field, then the rules between them. Raises MalformedRecordError."""
         row = row_of(type(self))
         if not row.is_sound(self):
             for check, value in zip(row.checks, row.read(self), strict=True):
                 check(value)
-        self._check()
+        self.check_rules()
 
-    def _check(self) -> None:
+    def check_rules(self) -> None:
         """Rules between fields. Raises MalformedRecordError."""
+
+    def replace(self, **changes: Any) -> Self:
+        """The same with other values in some fields. Raises MalformedRecordError."""
+        changed = structs.replace(self, **changes)
+        changed.require_sound()
+        return changed
 
     def to_values(self) -> list[Value]:
         """The fields as plain values, in order."""
         return row_of(type(self)).pack(self)
+
+    def to_bytes(self, *, most: int = canonical.RECORD_BYTES_MAX) -> bytes:
+        """The canonical bytes of `to_values`, at most so many. Raises MalformedRecordError."""
+        row = row_of(type(self))
+        if row.wire is None:
+            return canonical.pack(row.pack(self), most=most)
+        return canonical.within(row.wire.encode(self), most)
+
+    @classmethod
+    def from_bytes(cls, encoded: bytes, *, most: int = canonical.RECORD_BYTES_MAX) -> Self:
+        """The exact inverse of `to_bytes`. Raises MalformedRecordError for any other bytes."""
+        row = row_of(cls)
+        if row.wire is not None and type(encoded) is bytes and len(encoded) <= most:
+            try:
+                found: Self = row.wire.decode(encoded)
+            except MalformedRecordError:
+                cls.from_values(canonical.decode(encoded, most=most))  # says what is wrong
+                raise
+            if row.rules:
+                row.rules(found)
+            return found
+        return cls.from_values(canonical.decode(encoded, most=most, width=row.width))
 
     @classmethod
     def from_values(cls, values: Value) -> Self:
@@ -46,7 +99,6 @@ class Fields:
         return row.unpack(values)  # type: ignore[no-any-return]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Record(Fields):
     """A value somebody signs, or a state that a round certifies: ``[kind, version, fields...]``."""
 
@@ -59,16 +111,16 @@ class Record(Fields):
             raise MalformedRecordError(
                 f"not a {cls.KIND.name.lower()} record", expected=f"kind {int(cls.KIND)} version 1"
             )
-        return super(Record, cls).from_values(values)
+        return super().from_values(values)
 
     def encode(self) -> bytes:
         """The one encoding: at most 65,535 bytes."""
-        return canonical.pack(self.to_values())
+        return self.to_bytes()
 
     @classmethod
     def decode(cls, encoded: bytes) -> Self:
         """The exact inverse of `encode`. Raises MalformedRecordError for any other bytes."""
-        return cls.from_values(canonical.decode(encoded, width=row_of(cls).width))
+        return cls.from_bytes(encoded)
 
     def signing_bytes(self, ledger_id: bytes) -> bytes:
         """What a signature covers: bound to the kind and the ledger. Source: specs/records.md §5."""

@@ -1,6 +1,5 @@
 """Who is who: registration and rotation. Source: specs/records.md §7."""
 
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import Annotated, ClassVar, Final
 
@@ -11,7 +10,7 @@ from creditledger.quantities import (
     Digest,
     Ed25519PublicKey,
     Name,
-    Octets,
+    octets,
 )
 from creditledger.records.kinds import Kind
 from creditledger.records.record import Record
@@ -32,7 +31,6 @@ class Role(IntEnum):
 _REGISTERED: Final = (Role.NODE, Role.CLIENT, Role.QUEUE, Role.OPERATOR)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Registration(Record):
     """An account opens under its first key, which signs this."""
 
@@ -43,10 +41,10 @@ class Registration(Record):
     name: Name
     next_key: Digest
     """SHA-256 of the key this account will rotate to; 32 zero bytes if it has none."""
-    admission: Annotated[bytes, Octets(0, 64)]
+    admission: Annotated[bytes, octets(0, 64)]
     """The operator's signature over `admission_bytes` where the pool admits by approval; else empty."""
 
-    def _check(self) -> None:
+    def check_rules(self) -> None:
         if self.role not in _REGISTERED:
             raise MalformedRecordError("role is not a known code", found=str(self.role))
         if len(self.admission) not in (0, 64):
@@ -58,7 +56,6 @@ def admission_bytes(account: bytes, ledger_id: bytes) -> bytes:
     return b"creditledger/v1/admission\0" + ledger_id + account
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Rotation(Record):
     """The account's present key hands over to the key it committed to; both sign."""
 
@@ -67,5 +64,5 @@ class Rotation(Record):
     account: AccountId
     new_key: Ed25519PublicKey
     next_key: Digest
-    consent: Annotated[bytes, Octets(64, 64)]
+    consent: Annotated[bytes, octets(64, 64)]
     """The new key's signature over this record with 64 zero bytes in this place."""

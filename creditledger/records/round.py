@@ -1,16 +1,14 @@
 """The operator's commitment to the state, and the committee's word for it. Source: specs/records.md §10."""
 
 import hashlib
-from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
-from creditledger.quantities import Digest, MemberIndex, Octets, RoundNumber, TreeSize
+from creditledger.quantities import Digest, MemberIndex, RoundNumber, TreeSize, octets
 from creditledger.records import canonical
 from creditledger.records.kinds import Kind
 from creditledger.records.record import Record, signing_prefix
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Round(Record):
     """All entries before ``log_size`` were folded and gave the map with root ``map_root``."""
 
@@ -36,7 +34,6 @@ def draw_seed(signature: bytes) -> bytes:
     return hashlib.sha256(b"creditledger/v1/seed\0" + signature).digest()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Attestation(Record):
     """One validator's BLS signature of a round's statement, which is also its seed."""
 
@@ -47,7 +44,6 @@ class Attestation(Record):
     member: MemberIndex
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Certificate(Record):
     """A quorum of those signatures as one aggregate."""
 
@@ -55,5 +51,5 @@ class Certificate(Record):
 
     round: Digest
     committee: Digest
-    signers: Annotated[bytes, Octets(1, 128)]
+    signers: Annotated[bytes, octets(1, 128)]
     """Bitmap over the committee, lowest bit first, no spare bit set."""

@@ -1,6 +1,5 @@
 """What a round's map says about an account, a hold, a key or a receipt. Source: specs/records.md §13."""
 
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import ClassVar
 
@@ -23,7 +22,6 @@ from creditledger.records.record import Record
 from creditledger.records.verdict import Outcome
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class AccountState(Record):
     """An account's credits. At most one of ``available_micro`` and ``overdrawn_micro`` is not zero."""
 
@@ -43,7 +41,7 @@ class AccountState(Record):
     """Ever earned by captures as a queue."""
     suspended: Code
 
-    def _check(self) -> None:
+    def check_rules(self) -> None:
         if self.available_micro and self.overdrawn_micro:
             raise MalformedRecordError("an account has credits or is overdrawn, not both")
 
@@ -58,7 +56,6 @@ class HoldStatus(IntEnum):
     SETTLED = 5
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class HoldState(Record):
     """A hold and what has become of it."""
 
@@ -74,7 +71,6 @@ class HoldState(Record):
     expires_unix_ms: UnixMillisecond
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class KeyState(Record):
     """From which entry on a key speaks for an account, and until which (0: still)."""
 
@@ -87,7 +83,6 @@ class KeyState(Record):
     until_index: LeafIndex
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ReceiptState(Record):
     """What is believed of one receipt."""
 
@@ -126,7 +121,6 @@ class ReceiptState(Record):
         return self.outcome == Outcome.INCONCLUSIVE and self.due == 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class LotState(Record):
     """What one settlement paid one node for one span, and whether it is vested."""
 

@@ -1,6 +1,5 @@
 """The movements of credits. Every id is made by its signer and scoped to it. Source: specs/records.md §12."""
 
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import ClassVar
 
@@ -26,7 +25,6 @@ from creditledger.records.kinds import Kind
 from creditledger.records.record import Fields, Record
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Grant(Record):
     """Credits enter an account. By the operator; in effect with the first round certified over it."""
 
@@ -38,7 +36,6 @@ class Grant(Record):
     reason: Name
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class CreditLine(Record):
     """How far below zero an account may go. By the operator; in effect like a grant."""
 
@@ -49,7 +46,6 @@ class CreditLine(Record):
     limit_micro: MicroCredit
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Transfer(Record):
     """From one account's available credits to another's. Signed by the payer."""
 
@@ -60,7 +56,7 @@ class Transfer(Record):
     payee: AccountId
     amount_micro: MicroCredit
 
-    def _check(self) -> None:
+    def check_rules(self) -> None:
         if self.payer == self.payee or self.amount_micro == 0:
             raise MalformedRecordError("a transfer moves something from one account to another")
 
@@ -72,7 +68,6 @@ class HoldPurpose(IntEnum):
     VOUCHER = 2
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Quote(Record):
     """The price of GPU time under the parameters in force; what is charged is the same function."""
 
@@ -88,7 +83,6 @@ class Quote(Record):
     expires_unix_ms: UnixMillisecond
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Hold(Record):
     """Credits set aside for one job (of that digest) or one voucher (at that queue)."""
 
@@ -108,7 +102,7 @@ class Hold(Record):
     micro_per_gpu_second: MicroCredit
     expires_unix_ms: UnixMillisecond
 
-    def _check(self) -> None:
+    def check_rules(self) -> None:
         if (self.job == ZERO_DIGEST) == (self.queue == ZERO_DIGEST):
             raise MalformedRecordError("a hold names exactly one job or one queue")
         if self.amount_micro == 0:
@@ -125,7 +119,6 @@ class Hold(Record):
         return self.holder
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class DelegatedHold(Hold):
     """A voucher's hold that somebody else makes for the holder, within what the holder delegated."""
 
@@ -134,8 +127,8 @@ class DelegatedHold(Hold):
     delegate: AccountId
     """Who signs this, and whose id `id` is."""
 
-    def _check(self) -> None:
-        Hold._check(self)
+    def check_rules(self) -> None:
+        Hold.check_rules(self)
         if self.purpose is not HoldPurpose.VOUCHER or self.delegate == self.holder:
             raise MalformedRecordError("a delegate holds for somebody else, at a queue")
 
@@ -152,7 +145,6 @@ def decode_hold(encoded: bytes) -> Hold:
     return (DelegatedHold if is_delegated else Hold).from_values(values)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Capture(Record):
     """The queue takes what was used, once, up to what is held."""
 
@@ -165,7 +157,6 @@ class Capture(Record):
     amount_micro: MicroCredit
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Release(Record):
     """The queue gives back the rest and ends the hold."""
 
@@ -177,7 +168,6 @@ class Release(Record):
     reason: Name
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Expire(Record):
     """The operator logs that a hold's expiry and grace have passed; the rest goes back."""
 
@@ -186,7 +176,6 @@ class Expire(Record):
     hold: Digest
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Refund(Record):
     """The queue gives back captured credits, never more than it captured."""
 
@@ -199,7 +188,6 @@ class Refund(Record):
     reason: Name
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Slash(Record):
     """Unvested credits of a node are burned. In effect like a grant."""
 
@@ -211,7 +199,6 @@ class Slash(Record):
     reason: Name
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Clawback(Record):
     """Unvested pay of one job goes back to its client. By the operator; in effect like a slash."""
 
@@ -225,7 +212,6 @@ class Clawback(Record):
     reason: Name
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class LevyShare(Fields):
     """One account's part of a distributed levy."""
 
@@ -233,7 +219,6 @@ class LevyShare(Fields):
     amount_micro: MicroCredit
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Levy(Record):
     """The levy pool is paid out as the parameters say."""
 
@@ -244,7 +229,6 @@ class Levy(Record):
     shares: tuple[LevyShare, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class LevyPayee(Record):
     """Where a validator's part of levies goes. Signed by its BLS key; the latest one counts."""
 
@@ -255,7 +239,6 @@ class LevyPayee(Record):
     payee: AccountId
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Payment(Fields):
     """What one node gets for one span of a settled job."""
 
@@ -267,7 +250,6 @@ class Payment(Fields):
     levy_micro: MicroCredit
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Settlement(Record):
     """A job's hold becomes its nodes' unvested credits once all due checks are in.
 

@@ -1,7 +1,6 @@
 """What a validator found, committed before it is shown. Source: specs/records.md §11."""
 
 import hashlib
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import Annotated, ClassVar, Final
 
@@ -13,7 +12,7 @@ from creditledger.quantities import (
     MemberIndex,
     RoundNumber,
     Salt,
-    Unsigned,
+    unsigned,
 )
 from creditledger.records.kinds import Kind
 from creditledger.records.record import Record
@@ -49,7 +48,6 @@ _JUDGED: Final = frozenset((Outcome.UPHELD, Outcome.REFUTED, Outcome.INCONCLUSIV
 _REASONS: Final = frozenset(Reason)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict(Record):
     """One validator's judgement of one receipt."""
 
@@ -60,19 +58,18 @@ class Verdict(Record):
     receipt: Digest
     outcome: Code
     reason: Code
-    cusum_step_biased: Annotated[int, Unsigned(2 * CUSUM_STEP_BIAS)]
+    cusum_step_biased: Annotated[int, unsigned(2 * CUSUM_STEP_BIAS)]
     """The clipped CUSUM step in 10^-6, plus 6,000,000."""
     evidence: Digest
     """Salted digest of the raw statistics, which stay sealed."""
 
-    def _check(self) -> None:
+    def check_rules(self) -> None:
         if self.outcome not in _JUDGED:
             raise MalformedRecordError("outcome is not known", found=str(self.outcome))
         if self.reason not in _REASONS:
             raise MalformedRecordError("reason is not known", found=str(self.reason))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Commit(Record):
     """A validator binds itself to its verdicts of a round without showing them."""
 
@@ -84,7 +81,6 @@ class Commit(Record):
     commitment: Digest
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Reveal(Record):
     """The opening of a `Commit`; the bodies beside it are the verdicts in order."""
 
@@ -103,7 +99,6 @@ def verdict_commitment(*, member_key: bytes, root: bytes, salt: bytes) -> bytes:
     return hashlib.sha256(b"creditledger/v1/verdicts\0" + member_key + salt + root).digest()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Canary(Record):
     """Opens, after the verdicts, a receipt that was wrong on purpose."""
 
@@ -114,7 +109,6 @@ class Canary(Record):
     salt: Salt
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class CanaryCommit(Record):
     """The operator binds itself to a wrong receipt of its own making, without saying which."""
 

@@ -2,7 +2,6 @@
 
 Source: specs/redemption.md §3."""
 
-from dataclasses import dataclass
 from typing import Final
 
 from creditledger.activations.delivered import boundary_key
@@ -17,7 +16,6 @@ _TAG: Final = b"cl/job"
 _VERSION: Final = 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Order(Fields):
     """A job and the secret that all its salts come from. Whoever has the secret can test guesses."""
 

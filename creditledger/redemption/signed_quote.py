@@ -2,13 +2,12 @@
 
 Source: specs/redemption.md §2."""
 
-from dataclasses import dataclass
 from typing import Annotated, Final
 
 from creditledger.credits import reading
 from creditledger.credits.state import StateView
 from creditledger.errors import MalformedRecordError, UnknownIdError
-from creditledger.quantities import Octets
+from creditledger.quantities import octets
 from creditledger.records import canonical
 from creditledger.records.record import Fields
 from creditledger.records.transfer import Quote
@@ -18,12 +17,11 @@ _TAG: Final = b"cl/quote"
 _VERSION: Final = 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class SignedQuote(Fields):
     """A quote under the signature of the queue that it names."""
 
     quote: Quote
-    signature: Annotated[bytes, Octets(64, 64)]
+    signature: Annotated[bytes, octets(64, 64)]
     """Ed25519, over the quote's signing bytes."""
 
     def encode(self) -> bytes:

@@ -2,7 +2,7 @@
 pools that do not hold, to show that the simulation sees it. Source: specs/simulation.md §2."""
 
 from collections import deque
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from creditledger.credits.ballot import Ballot, after_mismatch
@@ -60,7 +60,7 @@ class Account:
             left -= min(left, amount)
         if self.is_suspended:
             self.is_suspended = False
-            self.probation = replace(self.probation, from_micro=self.settled_micro)
+            self.probation = self.probation.replace(from_micro=self.settled_micro)
         self.awaits_slash = False
 
 
@@ -113,7 +113,7 @@ class OneOverN(PoolRules):
         elif after.is_complete and after.upheld > before.upheld and not after.refuted:
             account.upheld_in_row += 1
         if after.has_failed and not before.has_failed:
-            account.probation = replace(account.probation, confirmed=account.probation.confirmed + 1)
+            account.probation = account.probation.replace(confirmed=account.probation.confirmed + 1)
 
 
 class FreeSilence(PoolRules):
@@ -137,4 +137,4 @@ class FlatRate(PoolRules):
     def judge(self, account: Account, before: Ballot, after: Ballot) -> None:
         """Only counted."""
         if after.has_failed and not before.has_failed:
-            account.probation = replace(account.probation, confirmed=account.probation.confirmed + 1)
+            account.probation = account.probation.replace(confirmed=account.probation.confirmed + 1)

@@ -2,7 +2,7 @@
 
 Source: specs/simulation.md §2."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
@@ -52,7 +52,7 @@ class Scenario:
 
     def pool_rules(self, world: World, parameters: Parameters) -> PoolRules:
         """The rules over ``parameters``, as far as this scenario keeps them."""
-        changed = replace(parameters, **dict(self.changes))  # type: ignore[arg-type]
+        changed = parameters.replace(**dict(self.changes))
         rules: type[PoolRules] = self.rules.value
         return rules(changed, receipt_micro=world.price_micro(1))
 

@@ -1,6 +1,6 @@
 """The simulated world: who lives in it, and what work and checks are like. Source: specs/simulation.md §1."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from creditledger.credits import tariff
@@ -89,8 +89,7 @@ class World:
 
     def parameters(self, base: Parameters) -> Parameters:
         """``base`` with this world's committee and model in place of its own."""
-        return replace(
-            base,
+        return base.replace(
             committee=self.committee,
             quorum=self.quorum,
             models=(self.model,),

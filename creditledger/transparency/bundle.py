@@ -2,12 +2,11 @@
 
 Source: specs/bundle.md."""
 
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import Annotated, ClassVar, Final, TypeVar
 
 from creditledger.errors import MalformedBundleError, MalformedRecordError
-from creditledger.quantities import Code, Count, Digest, LeafIndex, Octets, UnixMillisecond
+from creditledger.quantities import Code, Count, Digest, LeafIndex, UnixMillisecond, octets
 from creditledger.records import canonical
 from creditledger.records.entry import record_from_values
 from creditledger.records.kinds import Kind
@@ -30,7 +29,6 @@ class Subject(IntEnum):
     ABSENT = 6
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Place(Fields):
     """Where an entry stands in the tree of the bundle's checkpoint."""
 
@@ -39,17 +37,15 @@ class Place(Fields):
     path: tuple[Digest, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class SignedRecord(Fields):
     """A record with its signature and, where the log is proven, its place."""
 
-    record: Annotated[bytes, Octets(1, 32_768)]
+    record: Annotated[bytes, octets(1, 32_768)]
     """A delivery of 256 spans takes 20 KiB."""
-    signature: Annotated[bytes, Octets(64, 96)]
+    signature: Annotated[bytes, octets(64, 96)]
     place: tuple[Place, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Leaf(Fields):
     """A body's place under the root of its batch or reveal."""
 
@@ -57,33 +53,29 @@ class Leaf(Fields):
     path: tuple[Digest, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class CertifiedRound(Fields):
     """A round in the log with its quorum certificate."""
 
     round: SignedRecord
-    signers: Annotated[bytes, Octets(1, 128)]
-    aggregate: Annotated[bytes, Octets(96, 96)]
+    signers: Annotated[bytes, octets(1, 128)]
+    aggregate: Annotated[bytes, octets(96, 96)]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class MapValue(Fields):
     """A value of the round's map, empty for an absence, with its proof."""
 
-    value: Annotated[bytes, Octets(0, 1_024)]
-    proof: Annotated[bytes, Octets(1, 16_384)]
+    value: Annotated[bytes, octets(0, 1_024)]
+    proof: Annotated[bytes, octets(1, 16_384)]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ShownVerdict(Fields):
     """A verdict under the root that its validator signed and revealed."""
 
     reveal: SignedRecord
-    verdict: Annotated[bytes, Octets(1, 512)]
+    verdict: Annotated[bytes, octets(1, 512)]
     leaf: Leaf
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Bundle(Record):
     """Everything an offline reader needs besides its own policy. Tuples marked *at most one* are options.
 
@@ -93,7 +85,7 @@ class Bundle(Record):
 
     subject: Code
     ledger: Digest
-    body: Annotated[bytes, Octets(0, 1_024)]
+    body: Annotated[bytes, octets(0, 1_024)]
     """The encoded receipt; the id of an account, a key or an absent record; else empty."""
     leaf: tuple[Leaf, ...]
     """At most one: the receipt's place in its batch."""
@@ -103,7 +95,7 @@ class Bundle(Record):
     """At most one: the client's order."""
     delivery: tuple[SignedRecord, ...]
     """At most one: the client's countersignature."""
-    checkpoint: Annotated[bytes, Octets(0, 16_384)]
+    checkpoint: Annotated[bytes, octets(0, 16_384)]
     """The signed note, its lines ascending and none unknown to the reader's policy; empty at `signed`."""
     certified: tuple[CertifiedRound, ...]
     """At most one."""
@@ -112,7 +104,7 @@ class Bundle(Record):
     verdicts: tuple[ShownVerdict, ...]
     """Ascending by committee member, each member once."""
 
-    def _check(self) -> None:
+    def check_rules(self) -> None:
         options = (self.leaf, self.entry, self.job, self.delivery, self.certified)
         if (
             any(len(option) > 1 for option in options)

@@ -9,7 +9,7 @@ from typing import Annotated, Final
 
 from creditledger.errors import MalformedBundleError, MalformedRecordError
 from creditledger.minting.handover import HANDOVER_BYTES_MAX
-from creditledger.quantities import Digest, Octets, Salt
+from creditledger.quantities import Digest, Salt, octets
 from creditledger.records import canonical
 from creditledger.records.canonical import FRAME_BYTES_MAX, RECORD_BYTES_MAX
 from creditledger.records.record import Fields
@@ -25,31 +25,30 @@ _BLOCK_BYTES_MAX: Final = 33 * 1024 * 1024
 """A window's packed inputs, or a batch's sealed sketches."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class EvidenceParts(Fields):
     """All but the largest parts. Empty bytes: not shown."""
 
     ledger: Digest
-    proof: Annotated[bytes, Octets(1, BUNDLE_BYTES_MAX)]
+    proof: Annotated[bytes, octets(1, BUNDLE_BYTES_MAX)]
     """The receipt's own bundle, logged or better."""
-    job: Annotated[bytes, Octets(1, RECORD_BYTES_MAX)]
-    parameters: Annotated[bytes, Octets(1, RECORD_BYTES_MAX)]
+    job: Annotated[bytes, octets(1, RECORD_BYTES_MAX)]
+    parameters: Annotated[bytes, octets(1, RECORD_BYTES_MAX)]
     """Those that the job names."""
-    chain: tuple[Annotated[bytes, Octets(1, 1_024)], ...]
+    chain: tuple[Annotated[bytes, octets(1, 1_024)], ...]
     """The span's earlier receipts in this job, from window 0 on."""
-    sketches: Annotated[bytes, Octets(0, 8_192)]
+    sketches: Annotated[bytes, octets(0, 8_192)]
     """Packed openings: the receipt's, after that of the window before where it was judged with it."""
-    slot_key: Annotated[bytes, Octets(0, 32)]
+    slot_key: Annotated[bytes, octets(0, 32)]
     """What opens the box, where its content is the fault."""
-    profile: Annotated[bytes, Octets(0, RECORD_BYTES_MAX)]
-    handover: Annotated[bytes, Octets(0, HANDOVER_BYTES_MAX)]
+    profile: Annotated[bytes, octets(0, RECORD_BYTES_MAX)]
+    handover: Annotated[bytes, octets(0, HANDOVER_BYTES_MAX)]
     """What the accused signed for something else than its receipt says."""
     verdict: ShownVerdict
     salt: Salt
     """Of the verdict's evidence."""
-    statistics: Annotated[bytes, Octets(1, 4_096)]
+    statistics: Annotated[bytes, octets(1, 4_096)]
 
-    def _check(self) -> None:
+    def check_rules(self) -> None:
         if len(self.slot_key) not in (0, 32):
             raise MalformedRecordError(
                 "slot key has another length", expected="0 or 32 bytes", found=str(len(self.slot_key))

@@ -17,7 +17,7 @@ from creditledger.ledger.directory import (
     sync_directory,
     write_once,
 )
-from creditledger.quantities import AMOUNT_MAX, Digest, Octets, RoundNumber, Salt, TreeSize
+from creditledger.quantities import AMOUNT_MAX, Digest, RoundNumber, Salt, TreeSize, octets
 from creditledger.records import canonical
 from creditledger.records.canonical import FRAME_BYTES_MAX
 from creditledger.records.record import Fields
@@ -34,7 +34,6 @@ _MICRO: Final = 1_000_000
 F = TypeVar("F", bound=Fields)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class AttestedRound(Fields):
     """A round this validator signed, or is about to."""
 
@@ -44,13 +43,12 @@ class AttestedRound(Fields):
     """The index at which the round stands in the log."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class JournaledVerdict(Fields):
     """A verdict with what its evidence digest hides."""
 
     verdict: Verdict
     salt: Salt
-    statistics: Annotated[bytes, Octets(0, 4096)]
+    statistics: Annotated[bytes, octets(0, 4096)]
 
     def measured(self) -> "MeasuredCheck | None":
         """The statistics, None where nothing was measured. Raises MalformedRecordError."""
@@ -74,7 +72,6 @@ class MeasuredCheck:
     threshold: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class RoundVerdicts(Fields):
     """All verdicts of one round, ascending by receipt digest, and the salt of their commitment."""
 

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field
 
 from creditledger.credits import tariff
 from creditledger.credits.context import committee_of
@@ -146,7 +146,7 @@ class Papers:
             account=account, new_key=new.public_key, next_key=commitment(next_key), consent=bytes(64)
         )
         consent = (consents or new).sign(record.signing_bytes(self.ledger_id))
-        return self.signed(old, replace(record, consent=consent))
+        return self.signed(old, record.replace(consent=consent))
 
     def grant(self, account: bytes, amount_micro: int, *, id: bytes | None = None) -> Submission:
         grant_id = id or fake_id("grant", account, amount_micro)
@@ -210,7 +210,7 @@ class Papers:
             parameters=parameters,
             expires_unix_ms=expires_unix_ms,
         )
-        return self.signed(client, replace(record, **changes))  # type: ignore[arg-type]
+        return self.signed(client, record.replace(**changes))  # type: ignore[arg-type]
 
     def job_hold(self, client: Ed25519Signer, job: Job, **changes: object) -> Submission:
         """The hold that covers ``job``."""
@@ -226,7 +226,7 @@ class Papers:
             micro_per_gpu_second=0,
             expires_unix_ms=job.expires_unix_ms,
         )
-        return self.signed(client, replace(record, **changes))  # type: ignore[arg-type]
+        return self.signed(client, record.replace(**changes))  # type: ignore[arg-type]
 
     def voucher_hold(
         self,
@@ -255,7 +255,7 @@ class Papers:
             micro_per_gpu_second=hardware.micro_per_gpu_second,
             expires_unix_ms=expires_unix_ms,
         )
-        return self.signed(holder, replace(record, **changes))  # type: ignore[arg-type]
+        return self.signed(holder, record.replace(**changes))  # type: ignore[arg-type]
 
     def capture(
         self, queue: Ed25519Signer, hold: Hold, gpu_ms: int, *, tag: object = 0, **changes: object
@@ -269,7 +269,7 @@ class Papers:
                 gpus=1, duration_ms=gpu_ms, micro_per_gpu_second=hold.micro_per_gpu_second
             ),
         )
-        return self.signed(queue, replace(record, **changes))  # type: ignore[arg-type]
+        return self.signed(queue, record.replace(**changes))  # type: ignore[arg-type]
 
     def release(self, queue: Ed25519Signer, hold: bytes, *, tag: object = 0) -> Submission:
         record = Release(
@@ -300,7 +300,7 @@ class Papers:
     ) -> Submission:
         """`voucher_hold` of ``holder``'s, made by ``delegate``."""
         plain = self.voucher_hold(delegate, queue, tag=("delegated", tag), **changes)
-        copied = {each.name: getattr(plain.record, each.name) for each in fields(Hold)}
+        copied = {name: getattr(plain.record, name) for name in Hold.__struct_fields__}
         record = DelegatedHold(**copied | {"holder": holder}, delegate=delegate.public_key)
         return self.signed(delegate, record)
 

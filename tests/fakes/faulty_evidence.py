@@ -28,8 +28,8 @@ def mint_with(
         parameters = reading.parameters_in_force(state)
     if sealed_to is not None:
         members = zip(parameters.committee, sealed_to, strict=True)
-        others = tuple(replace(member, audit_key=audit_key(to).public_key) for member, to in members)
-        parameters = replace(parameters, committee=others)
+        others = tuple(member.replace(audit_key=audit_key(to).public_key) for member, to in members)
+        parameters = parameters.replace(committee=others)
     submission = sign_batch(
         [true if opening is None else replace(true, opening=opening)],
         key=pool.nodes[0],
@@ -55,6 +55,6 @@ def relay(pool: WorkingPool, *, with_handover: bool) -> dict[int, list[Receipt]]
         receipts[index] = session.receipts
         minter.flush()
     if with_handover:
-        shown = replace(receipts[0][0], output_root=receipts[1][0].input_root)
+        shown = receipts[0][0].replace(output_root=receipts[1][0].input_root)
         pool.minter(1).keep_handover(pool.minter(0).hand_over(shown))
     return receipts

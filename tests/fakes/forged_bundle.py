@@ -3,7 +3,6 @@
 As if operator, witness and committee conspired: what is refused here is refused by the reader alone."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from creditledger.ledger.head import log_key
 from creditledger.records.entry import Entry
@@ -86,7 +85,7 @@ def forged(
     for index, signed in placed.items():
         path = tuple(inclusion_proof(leaves, index, SIZE))
         place = Place(time_unix_ms=START_MS, index=index, path=path)
-        placed[index] = replace(signed, place=(place,))
+        placed[index] = signed.replace(place=(place,))
     chosen = committee or shown.policy.committee
     assert chosen is not None
     digest = round_.digest(ledger)
@@ -97,8 +96,7 @@ def forged(
     bitmap, aggregate = make_certificate(signatures, committee=lenient, statement=message)
     origin = shown.policy.logs[0].vkey.name
     checkpoint = Checkpoint(origin=origin, size=SIZE, root=root_from_leaf_hashes(leaves))
-    made = replace(
-        bundle,
+    made = bundle.replace(
         entry=(placed[ENTRY_INDEX],) if bundle.entry else (),
         checkpoint=checkpoint_note(shown, checkpoint, cosigned=cosigned),
         certified=(CertifiedRound(round=placed[ROUND_INDEX], signers=bitmap, aggregate=aggregate),),
@@ -107,7 +105,7 @@ def forged(
             for key in (states if shown_keys is None else shown_keys)
         ),
     )
-    return replace(made, **parts)  # type: ignore[arg-type]
+    return made.replace(**parts)  # type: ignore[arg-type]
 
 
 def shown_verdict(
@@ -122,7 +120,7 @@ def shown_verdict(
         root=root_from_leaf_hashes([leaf_hash(encoded)]),
         salt=fake_digest("salt"),
     )
-    record = replace(record, **reveal)  # type: ignore[arg-type]
+    record = record.replace(**reveal)  # type: ignore[arg-type]
     key = real_validator(verdict.member if signer is None else signer)
     assert shown.policy.ledger_id is not None
     signature = key.sign(record.signing_bytes(shown.policy.ledger_id))

@@ -4,7 +4,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from creditledger.credits import reading
@@ -237,7 +237,7 @@ def _levies(pool: ShownPool, tag: str) -> None:
 def _change_rules(pool: ShownPool, **changes: object) -> None:
     with pool.ledger.read() as state:
         before = reading.parameters_in_force(state)
-    after = replace(before, sequence=before.sequence + 1, **changes)  # type: ignore[arg-type]
+    after = before.replace(sequence=before.sequence + 1, **changes)  # type: ignore[arg-type]
     pool.ledger.append(pool.papers.parameters(after, PROFILE))
     pool.certify()
 
@@ -417,8 +417,7 @@ def new_rules(pool: ShownPool, **changes: object) -> None:
     with pool.ledger.read() as state:
         before = reading.parameters_in_force(state)
     digest = hashlib.sha256(PROFILE).digest()
-    after = replace(
-        before,
+    after = before.replace(
         sequence=before.sequence + 1,
         admission=Admission.APPROVAL,
         levy_ppm=20_000,

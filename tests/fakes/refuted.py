@@ -51,4 +51,4 @@ def repeated(pool: WorkingPool, bundle: EvidenceBundle) -> Judgement:
 def changed(bundle: EvidenceBundle, **parts: object) -> EvidenceBundle:
     """With other parts; ``box`` and ``inputs`` are blocks."""
     blocks = {name: parts.pop(name) for name in ("box", "inputs") if name in parts}
-    return replace(bundle, parts=replace(bundle.parts, **parts), **blocks)
+    return replace(bundle, parts=bundle.parts.replace(**parts), **blocks)

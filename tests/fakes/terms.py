@@ -1,6 +1,5 @@
 """The terms of the fake pool: its model, its prices, its parameters and its genesis."""
 
-from dataclasses import replace
 from functools import lru_cache
 
 from creditledger.records.parameters import (
@@ -81,7 +80,7 @@ def pool_parameters(
         hardware=HARDWARE,
         profiles=(),
     )
-    return replace(base, **changes)  # type: ignore[arg-type]
+    return base.replace(**changes)  # type: ignore[arg-type]
 
 
 def pool_genesis(parameters: Parameters, *, operator: Ed25519Signer | None = None) -> Genesis:

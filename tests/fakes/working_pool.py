@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 
@@ -185,7 +184,7 @@ class WorkingPool:
         )
         base = pool_parameters(members=1, models=(self.model.terms,), profiles=profiles)
         members = tuple(_member(index) for index in range(validators))
-        return replace(base, **({"committee": members, "quorum": validators} | changes))
+        return base.replace(**({"committee": members, "quorum": validators} | changes))
 
     def _register(self) -> None:
         papers, append = self.papers, self.ledger.append

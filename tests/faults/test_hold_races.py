@@ -8,7 +8,6 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -107,7 +106,7 @@ class Race:
         ]
         assert (len(won), len(lost)) == (affordable, THREADS - affordable), self._outcomes
         assert len({outcome.index for outcome in won}) == affordable
-        expected = replace(before, available_micro=0, held_micro=before.held_micro + affordable * AMOUNT)
+        expected = before.replace(available_micro=0, held_micro=before.held_micro + affordable * AMOUNT)
         assert self._account_of(name) == expected
         return affordable
 

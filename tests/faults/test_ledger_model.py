@@ -6,7 +6,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -157,8 +157,7 @@ class LedgerModel(RuleBasedStateMachine):
         return self.new_hold("alice", 1, 1_000)
 
     def new_hold(self, holder: str, seconds: int, lasts_ms: int) -> ModelHold:
-        record = replace(
-            hold_of_alice(),
+        record = hold_of_alice().replace(
             id=self.tag().to_bytes(16, "big"),
             holder=signer(holder).public_key,
             amount_micro=1_000 * seconds,
@@ -213,7 +212,7 @@ class LedgerModel(RuleBasedStateMachine):
             return
         hold = self.holds[pick % len(self.holds)]
         self.visit(hold, "hold")
-        other = replace(hold.record, expires_unix_ms=hold.record.expires_unix_ms + 1)
+        other = hold.record.replace(expires_unix_ms=hold.record.expires_unix_ms + 1)
         self.attempt(signed(self.ledger.id, other, signer(hold.holder)), ConflictError)
 
     @rule(pick=st.integers(0, 12), gpu_ms=st.integers(0, 20_000))

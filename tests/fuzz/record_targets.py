@@ -1,7 +1,6 @@
 """Canonical bytes: records, entries and submissions, bundles."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import cache
 
 from creditledger.activations.calibration import CalibrationProfile
@@ -90,7 +89,7 @@ def feed_bundle(data: bytes) -> bool:
 
 def _says_the_same(found: Bundle, own: Bundle) -> bool:
     # An empty slot of the map proves every id absent that would stand there.
-    return found == own or (own.subject == Subject.ABSENT and replace(found, body=own.body) == own)
+    return found == own or (own.subject == Subject.ABSENT and found.replace(body=own.body) == own)
 
 
 def bundle_seeds() -> Sequence[bytes]:

@@ -3,7 +3,7 @@
 import base64
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, is_dataclass, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Final, get_args, get_origin, get_type_hints
@@ -15,10 +15,10 @@ from creditledger.activations.delivered import boundary_key
 from creditledger.activations.model import ModelShape
 from creditledger.ledger.stored_log import body_names
 from creditledger.minting.sealed_evidence import open_sketches
-from creditledger.quantities import Octets
 from creditledger.records import canonical
 from creditledger.records.entry import LOGGED
 from creditledger.records.receipt import Batch, Receipt
+from creditledger.records.record import Fields
 from creditledger.records.verdict import Outcome, Verdict
 from creditledger.validation.journal import JournaledVerdict
 from fakes.committee import fake_digest
@@ -189,11 +189,11 @@ def test_the_same_attack_finds_whatever_else_would_be_published(scene: Scene) ->
 
 def _limits(hint: Any, name: str) -> Iterator[tuple[str, int]]:
     """The longest bytes that each field of a record may hold, nested ones by their path."""
-    if get_origin(hint) is Annotated and isinstance(get_args(hint)[1], Octets):
-        yield name, get_args(hint)[1].most
+    if get_origin(hint) is Annotated and getattr(get_args(hint)[1], "max_length", None):
+        yield name, get_args(hint)[1].max_length
     elif get_origin(hint) is tuple:
         yield from _limits(get_args(hint)[0], name)
-    elif isinstance(hint, type) and is_dataclass(hint):
+    elif isinstance(hint, type) and issubclass(hint, Fields):
         for part, inner in get_type_hints(hint, include_extras=True).items():
             if get_origin(inner) is not None or isinstance(inner, type):
                 yield from _limits(inner, f"{name}.{part}")

@@ -199,17 +199,17 @@ def _spoiled(bundle: Bundle, other: Bundle, what: str) -> Bundle | bytes:
     entry, leaf, place = bundle.entry[0], bundle.leaf[0], bundle.entry[0].place[0]
 
     def placed(**changes: Any) -> tuple[SignedRecord, ...]:
-        return (replace(entry, place=(replace(place, **changes),)),)
+        return (entry.replace(place=(place.replace(**changes),)),)
 
     if what == "leaf":
-        return replace(bundle, leaf=(replace(leaf, index=leaf.index ^ 1),))
+        return bundle.replace(leaf=(leaf.replace(index=leaf.index ^ 1),))
     if what == "sibling":
-        return replace(bundle, entry=placed(path=(bytes(32), *place.path[1:])))
+        return bundle.replace(entry=placed(path=(bytes(32), *place.path[1:])))
     if what == "time":
-        return replace(bundle, entry=placed(time_unix_ms=place.time_unix_ms + 1))
+        return bundle.replace(entry=placed(time_unix_ms=place.time_unix_ms + 1))
     if what == "signature":
-        return replace(
-            bundle, entry=(replace(entry, signature=entry.signature[:-1] + bytes([entry.signature[-1] ^ 1])),)
+        return bundle.replace(
+            entry=(entry.replace(signature=entry.signature[:-1] + bytes([entry.signature[-1] ^ 1])),)
         )
     if what == "swapped":
         return other
@@ -217,8 +217,8 @@ def _spoiled(bundle: Bundle, other: Bundle, what: str) -> Bundle | bytes:
         return bundle.encode()[:-1]
     if what == "state":
         value = bundle.states[0].value
-        return replace(
-            bundle, states=(replace(bundle.states[0], value=value[:-2] + b"\x00\x00"), *bundle.states[1:])
+        return bundle.replace(
+            states=(bundle.states[0].replace(value=value[:-2] + b"\x00\x00"), *bundle.states[1:])
         )
     note = parse_note(bundle.checkpoint)
     text, lines = note.text, [line.line for line in note.signatures]
@@ -235,7 +235,7 @@ def _spoiled(bundle: Bundle, other: Bundle, what: str) -> Bundle | bytes:
         early = CosignatureSigner("local", ed25519("another")).cosign(text, timestamp=1_800_000_000)
         known = next(one for one in note.signatures if one.name == "local")
         lines = sorted(replace(known, body=early.body).line if b" local " in line else line for line in lines)
-    return replace(bundle, checkpoint=text + b"\n" + b"".join(lines))
+    return bundle.replace(checkpoint=text + b"\n" + b"".join(lines))
 
 
 @pytest.mark.parametrize(

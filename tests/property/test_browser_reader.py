@@ -99,7 +99,7 @@ def rearranged(asked: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
                 (*states, states[at]),
             ):
                 if len(order) <= STATES_MAX:
-                    yield one | {"bundle": replace(bundle, states=order).encode().hex()}
+                    yield one | {"bundle": bundle.replace(states=order).encode().hex()}
 
 
 def test_whatever_the_tests_of_bundles_ask(reader: BrowserReader, tmp_path: Path) -> None:
@@ -198,7 +198,7 @@ def test_it_is_the_receipt_that_was_asked_for(reader: BrowserReader) -> None:
 
 def test_an_absence_has_no_value(reader: BrowserReader) -> None:
     bundle = Bundle.decode(shown()["absent"])
-    valued = replace(bundle, states=(replace(bundle.states[0], value=b"x"),))
+    valued = bundle.replace(states=(bundle.states[0].replace(value=b"x"),))
     asked = [question(one.encode(), shown().policy) for one in (bundle, valued)]
     assert agree(reader, asked) == (1, 1)
 

@@ -136,9 +136,9 @@ SPEC_NAMES = {number: name for name, number in SPEC.KINDS.items() if number}
 def decode_record(answer: Record | None, encoded: bytes) -> None:
     found = SPEC.decode_record(encoded, SPEC_NAMES[encoded[1] if encoded[0] < 0xDC else encoded[3]])
     if answer is not None:
-        assert [name for name in vars(found) if name not in ("kind", "encoded")] == [
-            field.name for field in dataclasses.fields(answer)
-        ]
+        assert [name for name in vars(found) if name not in ("kind", "encoded")] == list(
+            answer.__struct_fields__
+        )
 
 
 @given(st.data())
@@ -459,12 +459,12 @@ def test_bundles_of_published_histories(log: str) -> None:
         original = Bundle.decode(encoded)
         for at, state in enumerate(original.states):
             rest = original.states[:at] + original.states[at + 1 :]
-            spoilt_one = dataclasses.replace(state, value=state.value[:-1] + b"\x7e")
+            spoilt_one = state.replace(value=state.value[:-1] + b"\x7e")
             changes = {rest, (state, *rest), (*rest, state), (*rest[:at], spoilt_one, *rest[at:])}
             if len(rest) < 6:
                 changes |= {(state, *original.states), (*original.states[:at], state, *original.states[at:])}
             for states in changes:
-                changed = dataclasses.replace(original, states=states).encode()
+                changed = original.replace(states=states).encode()
                 found = answer_of(ask, changed, policy, require="signed")
                 assert found is None or states == original.states or len(found.reached) <= len(reached)
 
@@ -496,10 +496,10 @@ def test_swapped_parts(name: str) -> None:
     """Each part as another bundle has it, or left out."""
     original = Bundle.decode(shown()[name])
     others = [Bundle.decode(encoded) for encoded in shown().bundles.values()]
-    for field in dataclasses.fields(Bundle):
-        values = {getattr(other, field.name) for other in others}
-        if isinstance(getattr(original, field.name), tuple):
+    for field in Bundle.__struct_fields__:
+        values = {getattr(other, field) for other in others}
+        if isinstance(getattr(original, field), tuple):
             values.add(())
         for value in values if IS_THOROUGH else sorted(values, key=repr)[:4]:
-            changed = dataclasses.replace(original, **{field.name: value})
+            changed = original.replace(**{field: value})
             answer_of(BOTH["verify_bundle"], changed.encode(), shown().policy, require="signed")

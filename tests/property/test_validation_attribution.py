@@ -6,7 +6,7 @@ ways below. Honest receivers ask for a handover before they work, and stop witho
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from random import Random
 
 import pytest
@@ -50,7 +50,7 @@ class Crossing:
             positions=256,
             root=root,
         )
-        return sign_handover(replace(handover, **changes), key=self.sender, ledger_id=LEDGER)
+        return sign_handover(handover.replace(**changes), key=self.sender, ledger_id=LEDGER)
 
     def forged(self, root: bytes) -> bytes:
         """Signed by the receiver in the sender's name."""

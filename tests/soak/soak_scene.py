@@ -104,7 +104,7 @@ def found_scene(folder: Path, *, port: int, seconds: float, seed: int) -> Scene:
         scene.pool,
         origin="pool.example/soak",
         operator=operator.ed25519(),
-        parameters=replace(parameters, vesting_rounds=1),
+        parameters=parameters.replace(vesting_rounds=1),
         witness=witness.ed25519(),
         keys={OPERATOR_KEY: operator, WITNESS_KEY: witness},
     ) as ledger:

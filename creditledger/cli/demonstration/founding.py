@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -73,8 +72,7 @@ def signed(ledger: Ledger, party: Party, record: Record) -> Submission:
 
 def _parameters(cast: Cast, model: ModelDescription, profiles: Sequence[CalibrationProfile]) -> Parameters:
     # Checks on everything and vesting after one round, so that nobody has to wait a day for the story's end.
-    return replace(
-        default_parameters([member_of(key) for key in cast.validators], quorum=VALIDATORS),
+    return default_parameters([member_of(key) for key in cast.validators], quorum=VALIDATORS).replace(
         check_floor_ppm=1_000_000,
         probation_micro=0,
         always_check_micro=0,

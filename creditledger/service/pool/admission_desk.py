@@ -4,7 +4,7 @@ An admission is the operator's signature over the account; it is made anew whene
 key in force. Source: specs/service.md §4."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
@@ -40,7 +40,6 @@ class Standing(IntEnum):
     """The ledger has the account."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ApplicantRow(Fields):
     """An account that asked to join, under which name and in which role."""
 
@@ -170,7 +169,7 @@ class Applicants:
             if row is None:
                 raise UnknownIdError("this account has not asked to join", found=account.hex())
             if row.standing != standing:
-                row = replace(row, standing=standing, decided_unix_ms=self._clock())
+                row = row.replace(standing=standing, decided_unix_ms=self._clock())
                 _put(view, row)
             return row
 

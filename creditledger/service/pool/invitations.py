@@ -1,7 +1,5 @@
 """Invitations: tokens that admit so many accounts, each once. Source: specs/service.md §4."""
 
-from dataclasses import replace
-
 from creditledger.credits.state import StateView
 from creditledger.errors import RoleError, TokenError
 from creditledger.records.registration import Role
@@ -22,4 +20,4 @@ def redeem(view: StateView, invitation: BearerToken, *, role: Role, now_unix_ms:
         )
     if row.used >= row.uses:
         raise TokenError("the invitation is used up", expected=f"at most {row.uses} accounts")
-    keep_row(view, invitation, replace(row, used=row.used + 1))
+    keep_row(view, invitation, row.replace(used=row.used + 1))

@@ -3,7 +3,7 @@
 Source: specs/service.md §4."""
 
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import IntFlag
 from hmac import compare_digest
 from typing import Final
@@ -32,7 +32,6 @@ class Scope(IntFlag):
     """It is an invitation."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class TokenRow(Fields):
     """One token, without its secret."""
 
@@ -51,7 +50,7 @@ class TokenRow(Fields):
     role: Code = 0
     """The role that an invitation is for; 0 for any."""
 
-    def _check(self) -> None:
+    def check_rules(self) -> None:
         if not 1 <= self.scopes < 2 * Scope.JOIN or bool(self.scopes & Scope.JOIN) != bool(self.uses):
             raise MalformedRecordError("a token opens nothing, or admits nobody", found=str(self.scopes))
         if not 0 < self.expires_unix_ms - self.created_unix_ms <= VALID_MS_MAX:
@@ -126,7 +125,7 @@ class Tokens:
             if row is None:
                 raise UnknownIdError("no such token", expected="an id of 16 hex digits", found=token_id.hex())
             if not row.revoked_unix_ms:
-                row = replace(row, revoked_unix_ms=max(1, self._clock()))
+                row = row.replace(revoked_unix_ms=max(1, self._clock()))
                 state.put_row(_TOKEN + token_id, row)
             return row
 

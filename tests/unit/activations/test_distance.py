@@ -251,9 +251,9 @@ def test_thresholds_are_the_measured_ones() -> None:
 
 def test_the_numerics_policy_chooses_the_rule() -> None:
     assert rule_for(BF16_NUMERICS) is STRICT_RULE
-    assert rule_for(replace(BF16_NUMERICS, bf16_partials=1)) is DEFAULT_RULE
+    assert rule_for(BF16_NUMERICS.replace(bf16_partials=1)) is DEFAULT_RULE
     for dtype in (Dtype.FP16, Dtype.FP32):
-        assert rule_for(replace(BF16_NUMERICS, activations=dtype)) is DECLARED_RULE
+        assert rule_for(BF16_NUMERICS.replace(activations=dtype)) is DECLARED_RULE
 
 
 def test_the_trimmed_mean_drops_the_highest_tenth() -> None:

@@ -182,7 +182,7 @@ def test_samples_survive_their_file(model: LoadedModel, profile: CalibrationProf
     read = list(read_samples(lines, profile=profile))
     assert [sample.to_line() for sample in read] == lines[1:]
     with pytest.raises(MalformedRecordError, match="not samples of this profile"):
-        list(read_samples(lines, profile=replace(profile, layer_stop=3)))
+        list(read_samples(lines, profile=profile.replace(layer_stop=3)))
 
 
 LINE = (

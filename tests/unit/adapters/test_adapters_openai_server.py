@@ -123,7 +123,7 @@ def test_what_is_no_order_runs_nothing(desk: Desk, spoilt: dict, status: int) ->
 def test_orders_that_are_not_this_nodes_to_take_run_nothing(desk: Desk) -> None:
     """Another node's, one that nobody logged, part of the model, one that has expired."""
     good = desk.order()
-    unlogged = replace(good, job=replace(good.job, id=bytes(16)))
+    unlogged = good.replace(job=good.job.replace(id=bytes(16)))
     spans = zip(((0, 2), (2, 4)), desk.pool.nodes, strict=True)
     plan = [PlanSpan(layer_start=a, layer_stop=b, node=node.public_key) for (a, b), node in spans]
     part = desk.order(plan=plan)
@@ -139,11 +139,11 @@ def test_orders_that_are_not_this_nodes_to_take_run_nothing(desk: Desk) -> None:
 
 def test_a_job_without_its_hold_runs_nothing(desk: Desk) -> None:
     held = desk.order()
-    job = replace(held.job, id=b"\1" * 16, hold_id=b"\2" * 16)
+    job = held.job.replace(id=b"\1" * 16, hold_id=b"\2" * 16)
     desk.pool.ledger.append(desk.pool.papers.signed(desk.pool.client, job))
-    assert desk.ask(replace(held, job=job).work_order(0)).status == 402
+    assert desk.ask(held.replace(job=job).work_order(0)).status == 402
     desk.pool.ledger.append(desk.pool.papers.job_hold(desk.pool.client, job))
-    assert desk.ask(replace(held, job=job).work_order(0)).status == 200
+    assert desk.ask(held.replace(job=job).work_order(0)).status == 200
 
 
 def test_an_order_is_taken_once_by_all_hosts_of_a_node(desk: Desk) -> None:
@@ -196,7 +196,7 @@ def test_every_lie_about_an_answer_is_found(desk: Desk) -> None:
     assert desk.inner.reader.text(verify_answer(**true)) == text
 
     def with_receipt(**changes: Any) -> AnswerReceipts:
-        return replace(answer, receipts=(replace(one, receipt=replace(one.receipt, **changes)),))
+        return replace(answer, receipts=(replace(one, receipt=one.receipt.replace(**changes)),))
 
     lies: list[dict[str, Any]] = [
         {"text": text[:-1]},
@@ -205,7 +205,7 @@ def test_every_lie_about_an_answer_is_found(desk: Desk) -> None:
         {"request": ASKED | {"prompt": "hell"}},
         {"sampler": sampler_of(ASKED, SEED[::-1])},
         {"order": desk.order()},
-        {"order": replace(order, secret=bytes(32))},
+        {"order": order.replace(secret=bytes(32))},
         {"ledger_id": bytes(32)},
         {"answer": replace(answer, receipts=())},
         {"answer": replace(answer, receipts=(one, one))},

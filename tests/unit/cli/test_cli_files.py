@@ -1,7 +1,6 @@
 """The files that verbs read and write: plans, parameters, outputs."""
 
 import os
-from dataclasses import replace
 from pathlib import Path
 from unittest.mock import patch
 
@@ -123,7 +122,7 @@ def test_the_file_in_the_spec_is_read_and_says_the_defaults(tmp_path: Path) -> N
     found = read_parameters(_read(tmp_path, text))
     changed = found.apply(defaults)
     assert found.members == defaults.committee
-    assert replace(changed, models=(), hardware=defaults.hardware) == defaults
+    assert changed.replace(models=(), hardware=defaults.hardware) == defaults
     assert [terms.name for terms in changed.models] == ["smollm2"]
 
 

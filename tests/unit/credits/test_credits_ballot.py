@@ -179,7 +179,7 @@ def test_a_mismatch_makes_checks_certain_and_a_failure_starts_probation_again() 
 def test_the_rate_starts_over_after_a_failure(
     settled: int, certain_until: int, began: int, rate: int
 ) -> None:
-    parameters = replace(Pool().parameters, probation_micro=4, check_floor_ppm=1)
+    parameters = Pool().parameters.replace(probation_micro=4, check_floor_ppm=1)
     assert rate == rate_ppm(
         parameters,
         settled_micro=settled,

@@ -63,7 +63,7 @@ def test_one_receipt_out_of_line_refuses_the_batch(
 ) -> None:
     job = pool.order()
     chain = pool.papers.receipts(job, job.plan[0], 512)
-    bad = [chain[0], replace(chain[1], **changes)]
+    bad = [chain[0], chain[1].replace(**changes)]
     pool.refuse(pool.papers.batch(pool.node, bad), error, match)
     pool.submit(pool.papers.batch(pool.node, chain))
 
@@ -71,8 +71,8 @@ def test_one_receipt_out_of_line_refuses_the_batch(
 def test_the_first_receipt_of_a_chain_starts_at_zero_with_no_predecessor(pool: Pool) -> None:
     job = pool.order()
     (first,) = pool.papers.receipts(job, job.plan[0], 256)
-    pool.refuse(pool.papers.batch(pool.node, [replace(first, previous=fake_digest("x"))]), RefusedError)
-    pool.refuse(pool.papers.batch(pool.node, [replace(first, window_start=256)]), RefusedError)
+    pool.refuse(pool.papers.batch(pool.node, [first.replace(previous=fake_digest("x"))]), RefusedError)
+    pool.refuse(pool.papers.batch(pool.node, [first.replace(window_start=256)]), RefusedError)
     pool.submit(pool.papers.batch(pool.node, [first]))
 
 
@@ -99,7 +99,7 @@ def test_a_window_is_used_once_whatever_it_says(pool: Pool) -> None:
     job = pool.order()
     (first,) = pool.papers.receipts(job, job.plan[0], 256)
     pool.submit(pool.papers.batch(pool.node, [first]))
-    other = replace(first, output_root=fake_digest("another output"))
+    other = first.replace(output_root=fake_digest("another output"))
     pool.refuse(pool.papers.batch(pool.node, [other]), RefusedError, "next window")
     pool.refuse(pool.papers.batch(pool.node, [first, first]), ConflictError, "receipt was logged")
     pool.refuse(pool.papers.batch(pool.node, [first]), ConflictError, "record was logged")
@@ -119,7 +119,7 @@ def test_a_body_that_is_no_receipt_is_malformed(pool: Pool) -> None:
     (receipt,) = pool.papers.receipts(job, job.plan[0], 256)
     good = pool.papers.batch(pool.node, [receipt])
     padded = receipt.encode() + b"\0"
-    record = replace(good.record, root=root_from_leaf_hashes([leaf_hash(padded)]))
+    record = good.record.replace(root=root_from_leaf_hashes([leaf_hash(padded)]))
     pool.refuse(pool.papers.signed(pool.node, record, padded), MalformedRecordError)
     pool.submit(good)
 
@@ -155,7 +155,7 @@ def test_a_suspended_node_logs_nothing_more(pool: Pool) -> None:
 def test_sketches_are_sealed_to_audit_keys_in_force(pool: Pool) -> None:
     job = pool.order()
     good = pool.papers.batch(pool.node, pool.papers.receipts(job, job.plan[0], 256))
-    future = replace(good.record, audit_epoch=1)
+    future = good.record.replace(audit_epoch=1)
     pool.refuse(pool.papers.signed(pool.node, future, *good.bodies), RefusedError, "audit keys")
     pool.submit(good)
 

@@ -1,6 +1,5 @@
 """Canaries: committed to before the round, opened after the verdicts, never paid."""
 
-from dataclasses import replace
 from hashlib import sha256
 
 import pytest
@@ -38,7 +37,7 @@ class Planted:
 
     def opening(self, **changes: object) -> Submission:
         canary = Canary(receipt=self.receipt, round=self.round, salt=SALT)
-        return self.signed(replace(canary, **changes))  # type: ignore[arg-type]
+        return self.signed(canary.replace(**changes))  # type: ignore[arg-type]
 
     def signed(self, record: Canary | CanaryCommit) -> Submission:
         return self.pool.papers.signed(self.pool.papers.operator, record)

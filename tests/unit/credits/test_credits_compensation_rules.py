@@ -1,7 +1,5 @@
 """Refunds and clawbacks: paid back, never undone; each refusal beside the nearest acceptance."""
 
-from dataclasses import replace
-
 import pytest
 
 from creditledger.credits import reading
@@ -163,7 +161,7 @@ def test_older_rule_sets_know_neither(rule_set: int) -> None:
 
 def test_what_was_captured_under_older_rules_is_not_refunded() -> None:
     pool, capture, _ = charged(rule_set=3)
-    pool.submit(pool.papers.parameters(replace(pool.parameters, sequence=1, rule_set=4)))
+    pool.submit(pool.papers.parameters(pool.parameters.replace(sequence=1, rule_set=4)))
     pool.run_round()
     pool.refuse(pool.papers.refund(pool.queue, capture, 1), UnknownIdError, "no such capture")
     opened = pool.papers.voucher_hold(pool.client, pool.queue.public_key, tag="later")

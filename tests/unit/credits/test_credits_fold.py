@@ -53,7 +53,7 @@ def every_step(pool: Pool) -> list[Submission]:
         return submission
 
     take(papers.registration(ed25519("late"), "late", Role.NODE))
-    take(papers.parameters(replace(pool.parameters, sequence=1, levy_ppm=3)))
+    take(papers.parameters(pool.parameters.replace(sequence=1, levy_ppm=3)))
     take(papers.grant(pool.client.public_key, 10_000_000))
     take(papers.credit_line(pool.client.public_key, 5))
     take(papers.slash(pool.node.public_key, 1))

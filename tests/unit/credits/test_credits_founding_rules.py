@@ -1,7 +1,6 @@
 """Genesis, parameters and registration: each refusal beside the nearest acceptance."""
 
 import hashlib
-from dataclasses import replace
 
 import pytest
 
@@ -46,7 +45,7 @@ def test_a_genesis_is_signed_by_its_operator_and_comes_once() -> None:
     papers = Papers(genesis=pool_genesis(pool_parameters(real_bls=False)), real_bls=False)
     pool = Pool(registered=False)
     pool.refuse(
-        papers.signed(papers.operator, replace(papers.genesis, created_unix_ms=1)),
+        papers.signed(papers.operator, papers.genesis.replace(created_unix_ms=1)),
         RefusedError,
         "one genesis",
     )
@@ -63,7 +62,7 @@ def test_a_ledger_begins_with_a_genesis_of_its_own() -> None:
     pool.view, pool.entries = type(pool.view)(), []
     early = pool.papers.registration(pool.client, "client", Role.CLIENT)
     pool.refuse(early, RefusedError, "begins with its genesis")
-    other = replace(pool.papers.genesis, created_unix_ms=1)
+    other = pool.papers.genesis.replace(created_unix_ms=1)
     pool.refuse(pool.papers.signed(pool.papers.operator, other), RefusedError, "another ledger")
 
 
@@ -98,7 +97,7 @@ def test_admission_by_approval_needs_the_operators_signature_over_the_account() 
     plain = pool.papers.registration(pool.client, "client", Role.CLIENT)
     pool.refuse(plain, RefusedError, "by approval")
     admitted = pool.papers.registration(pool.client, "client", Role.CLIENT, admitted=True).record
-    for_another = replace(admitted, account=pool.node.public_key)
+    for_another = admitted.replace(account=pool.node.public_key)
     pool.refuse(pool.papers.signed(pool.node, for_another), SignatureError)
     pool.submit(pool.papers.signed(pool.client, admitted))
 
@@ -110,7 +109,7 @@ def test_an_open_pool_takes_no_admission_signature() -> None:
 
 def test_new_parameters_wait_for_a_certified_round() -> None:
     pool = Pool()
-    changed = replace(pool.parameters, sequence=1, levy_ppm=5)
+    changed = pool.parameters.replace(sequence=1, levy_ppm=5)
     pool.submit(pool.papers.parameters(changed))
     uncertified = pool.close_round()
     pool.attest(uncertified)
@@ -125,21 +124,21 @@ def test_new_parameters_wait_for_a_certified_round() -> None:
 
 def test_parameters_come_in_sequence_and_by_rule_sets_known() -> None:
     pool = Pool()
-    first = replace(pool.parameters, sequence=1, levy_ppm=5)
-    pool.refuse(pool.papers.parameters(replace(first, sequence=2)), RefusedError, "sequence")
-    pool.refuse(pool.papers.parameters(replace(first, sequence=0)), RefusedError, "sequence")
-    pool.refuse(pool.papers.parameters(replace(first, rule_set=5)), RefusedError, "rule set 5")
-    pool.refuse(pool.papers.parameters(replace(first, levy_use=3)), RefusedError, "rule set 1")
+    first = pool.parameters.replace(sequence=1, levy_ppm=5)
+    pool.refuse(pool.papers.parameters(first.replace(sequence=2)), RefusedError, "sequence")
+    pool.refuse(pool.papers.parameters(first.replace(sequence=0)), RefusedError, "sequence")
+    pool.refuse(pool.papers.parameters(first.replace(rule_set=5)), RefusedError, "rule set 5")
+    pool.refuse(pool.papers.parameters(first.replace(levy_use=3)), RefusedError, "rule set 1")
     pool.submit(pool.papers.parameters(first))
-    pool.refuse(pool.papers.parameters(replace(first, levy_ppm=6)), RefusedError, "sequence")
-    pool.submit(pool.papers.parameters(replace(first, sequence=2, levy_ppm=6)))
+    pool.refuse(pool.papers.parameters(first.replace(levy_ppm=6)), RefusedError, "sequence")
+    pool.submit(pool.papers.parameters(first.replace(sequence=2, levy_ppm=6)))
     pool.run_round()
     assert pool.parameters.levy_ppm == 6
 
 
 def test_profiles_beside_parameters_are_listed_ones_each_once() -> None:
     pool = Pool()
-    changed = replace(pool.parameters, sequence=1, profiles=(TERMS,))
+    changed = pool.parameters.replace(sequence=1, profiles=(TERMS,))
     pool.refuse(pool.papers.parameters(changed, b"another"), MalformedRecordError)
     pool.refuse(pool.papers.parameters(changed, PROFILE, PROFILE), MalformedRecordError)
     pool.submit(pool.papers.parameters(changed, PROFILE))

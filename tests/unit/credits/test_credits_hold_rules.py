@@ -1,7 +1,5 @@
 """Holds and their ends: each refusal beside the nearest acceptance."""
 
-from dataclasses import replace
-
 import pytest
 
 from creditledger.credits import reading
@@ -75,7 +73,7 @@ def test_a_job_hold_is_the_one_its_job_names(
     pool: Pool, changes: dict[str, object], error: type[RefusedError], match: str
 ) -> None:
     job = order(pool)
-    bad = replace(pool.papers.job_hold(pool.client, job).record, **changes)
+    bad = pool.papers.job_hold(pool.client, job).record.replace(**changes)
     pool.refuse(pool.papers.signed(pool.client, bad), error, match)
     pool.submit(pool.papers.job_hold(pool.client, job, amount_micro=FUNDS))
 
@@ -110,7 +108,7 @@ def test_a_voucher_hold_is_at_the_tariff_and_for_a_queue(
     pool: Pool, changes: dict[str, object], error: type[RefusedError]
 ) -> None:
     good = pool.papers.voucher_hold(pool.client, pool.queue.public_key)
-    bad = replace(good.record, **changes)
+    bad = good.record.replace(**changes)
     pool.refuse(pool.papers.signed(pool.client, bad), error)
     pool.submit(good)
 
@@ -159,7 +157,7 @@ def test_a_capture_is_by_the_holds_queue_and_once(pool: Pool) -> None:
     hold = voucher(pool)
     pool.refuse(pool.papers.capture(second, hold, 5), RoleError, "does not name")
     pool.refuse(pool.papers.capture(pool.node, hold, 5), RoleError, "may not sign")
-    unknown = replace(pool.papers.capture(pool.queue, hold, 5).record, hold=fake_digest("none"))
+    unknown = pool.papers.capture(pool.queue, hold, 5).record.replace(hold=fake_digest("none"))
     pool.refuse(pool.papers.signed(pool.queue, unknown), UnknownIdError)
     pool.submit(pool.papers.capture(pool.queue, hold, 5))
     pool.refuse(pool.papers.capture(pool.queue, hold, 5, tag="again"), HoldClosedError)
@@ -227,8 +225,8 @@ def test_a_job_hold_expires_only_when_nothing_was_delivered(pool: Pool) -> None:
 
 def test_price_changes_leave_open_holds_at_their_price(pool: Pool) -> None:
     hold = voucher(pool)
-    dearer = replace(HARDWARE[0], micro_per_gpu_second=20_000)
-    changed = replace(pool.parameters, sequence=1, hardware=(dearer, HARDWARE[1]))
+    dearer = HARDWARE[0].replace(micro_per_gpu_second=20_000)
+    changed = pool.parameters.replace(sequence=1, hardware=(dearer, HARDWARE[1]))
     pool.submit(pool.papers.parameters(changed))
     pool.run_round()
     pool.refuse(pool.papers.voucher_hold(pool.client, pool.queue.public_key, tag=2), RefusedError, "price")

@@ -1,7 +1,6 @@
 """Jobs and deliveries: each refusal beside the nearest acceptance."""
 
 import itertools
-from dataclasses import replace
 
 import pytest
 
@@ -56,7 +55,7 @@ def test_a_job_is_of_this_pool_and_its_parameters(
 ) -> None:
     good = pool.papers.job(pool.client, [NODE], parameters=pool.parameters_digest, plan=plan(0, 2, 4))
     signer = pool.node if "client" in changes else pool.client
-    pool.refuse(pool.papers.signed(signer, replace(good.record, **changes)), error, match)
+    pool.refuse(pool.papers.signed(signer, good.record.replace(**changes)), error, match)
     digest = pool.submit(good)
     assert reading.job_status(pool.view, digest).status == JobStatus.ORDERED
     assert reading.job_body(pool.view, digest) == good.record
@@ -66,7 +65,7 @@ def test_a_job_is_of_this_pool_and_its_parameters(
 def test_a_jobs_id_is_its_clients_own(pool: Pool) -> None:
     good = pool.papers.job(pool.client, [NODE], parameters=pool.parameters_digest)
     pool.submit(good)
-    pool.refuse(pool.papers.signed(pool.client, replace(good.record, max_positions=5)), ConflictError)
+    pool.refuse(pool.papers.signed(pool.client, good.record.replace(max_positions=5)), ConflictError)
 
 
 def test_a_suspended_node_gets_no_job(pool: Pool) -> None:
@@ -123,7 +122,7 @@ def test_a_head_is_a_receipt_at_its_position(
 ) -> None:
     job = pool.order()
     pool.work(job, 600)
-    bad = delivery(pool, job, replace(head_of(pool, job, 512), **changes))
+    bad = delivery(pool, job, head_of(pool, job, 512).replace(**changes))
     pool.refuse(pool.papers.signed(pool.client, bad), error)
     pool.submit(pool.papers.signed(pool.client, delivery(pool, job, head_of(pool, job, 512))))
 
@@ -135,7 +134,7 @@ def test_only_the_jobs_client_delivers_and_only_while_it_is_held(pool: Pool) -> 
     chains = pool.work(job, 256)
     good = pool.papers.delivery(pool.client, [chains[0][-1]])
     pool.refuse(pool.papers.delivery(other, [chains[0][-1]]), RoleError, "only the job's client")
-    pool.refuse(pool.papers.signed(pool.client, replace(good.record, job=fake_digest("no"))), UnknownIdError)
+    pool.refuse(pool.papers.signed(pool.client, good.record.replace(job=fake_digest("no"))), UnknownIdError)
     pool.submit(good)
     again = delivery(pool, job, head_of(pool, job, 256), closes=0)
     pool.refuse(pool.papers.signed(pool.client, again), HoldClosedError)

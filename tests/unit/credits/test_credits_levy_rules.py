@@ -159,7 +159,7 @@ def test_a_levy_is_what_the_rules_give_and_once_a_round() -> None:
     number = pool.run_round().number
     (share,) = levy_shares(pool.view, number)
     papers = pool.papers
-    more = (replace(share, amount_micro=share.amount_micro + 1),)
+    more = (share.replace(amount_micro=share.amount_micro + 1),)
     pool.refuse(papers.levy(number, more), RefusedError, "not what the rules give")
     pool.refuse(papers.levy(number, ()), RefusedError, "not what the rules give")
     pool.refuse(papers.levy(number + 1, (share,)), UnknownIdError, "no certified round")

@@ -347,14 +347,14 @@ def reseated(work: Work, seats: list[int]) -> int:
     work.pool.now = work.deadline() - 1
     pool = work.pool
     committee = tuple(pool.parameters.committee[index] for index in seats)
-    changed = replace(pool.parameters, sequence=1, committee=committee, quorum=len(seats))
+    changed = pool.parameters.replace(sequence=1, committee=committee, quorum=len(seats))
     pool.submit(pool.papers.parameters(changed))
     pool.run_round()
     pool.now += 1
     record = pool.close_round()
     for seat, index in enumerate(seats):
         paper = pool.papers.attestation(index, record, changed)
-        pool.submit(replace(paper, record=replace(paper.record, member=seat)))
+        pool.submit(replace(paper, record=paper.record.replace(member=seat)))
     pool.certify(record)
     return record.number
 

@@ -93,7 +93,7 @@ def id_and_parameters() -> Made:
     pool = funded(transfers_allowed=0)
     pool.submit(pool.papers.listing(pool.client, listed=False))
     made = pool.papers.transfer(pool.client, pool.node.public_key, 5)
-    return pool, pool.papers.signed(pool.client, replace(made.record, id=fake_id("listing", 0)))
+    return pool, pool.papers.signed(pool.client, made.record.replace(id=fake_id("listing", 0)))
 
 
 def parameters_and_payee() -> Made:
@@ -132,7 +132,7 @@ def ended_and_late() -> Made:
 def late_and_price() -> Made:
     pool, hold = _captured_late(released=False)
     made = pool.papers.capture(pool.queue, hold, 5)
-    return pool, pool.papers.signed(pool.queue, replace(made.record, amount_micro=6))
+    return pool, pool.papers.signed(pool.queue, made.record.replace(amount_micro=6))
 
 
 def delegation_late_and_price() -> Made:

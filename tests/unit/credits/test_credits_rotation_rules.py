@@ -1,7 +1,6 @@
 """Rotation: who may, to which key, from which entry on, and that a retired key signs nothing any more."""
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
 
@@ -68,8 +67,8 @@ def test_a_rotation_ends_one_key_and_begins_the_next_by_index(pool: Pool) -> Non
     assert first.until_index == 0
     index = len(pool.entries)
     pool.submit(rotation(pool, next_key=THIRD))
-    assert key_state(pool, pool.client) == replace(first, until_index=index + 1)
-    assert key_state(pool, SECOND) == replace(first, key=SECOND.public_key, from_index=index + 1)
+    assert key_state(pool, pool.client) == first.replace(until_index=index + 1)
+    assert key_state(pool, SECOND) == first.replace(key=SECOND.public_key, from_index=index + 1)
     assert reading.account_state(pool.view, account) == before
     pool.submit(rotation(pool, old=SECOND, new=THIRD))
     assert keys_of(State(pool.view), account) == [
@@ -112,7 +111,7 @@ def test_the_present_key_signs_and_the_new_one_consents(pool: Pool) -> None:
     pool.refuse(rotation(pool, consents=THIRD), SignatureError)
     moved = rotation(pool).record
     assert isinstance(moved, Rotation)
-    other = pool.papers.signed(pool.client, replace(moved, next_key=bytes([7]) * 32))
+    other = pool.papers.signed(pool.client, moved.replace(next_key=bytes([7]) * 32))
     pool.refuse(other, SignatureError)
     pool.submit(rotation(pool))
 
@@ -189,14 +188,14 @@ def test_rule_set_1_knows_neither_rotation_nor_operators() -> None:
 def test_a_pool_is_raised_to_rule_set_2_and_never_lowered() -> None:
     """Who committed under rule set 1 may rotate from the round on that certifies rule set 2."""
     pool = Pool(committed=True)
-    raised = replace(pool.parameters, sequence=1, rule_set=2)
+    raised = pool.parameters.replace(sequence=1, rule_set=2)
     pool.submit(pool.papers.parameters(raised))
-    pool.refuse(pool.papers.parameters(replace(raised, sequence=2, rule_set=1)), RefusedError, "only rises")
+    pool.refuse(pool.papers.parameters(raised.replace(sequence=2, rule_set=1)), RefusedError, "only rises")
     pool.refuse(rotation(pool), RefusedError, "rule set 1 admits no rotation")
     pool.run_round()
     pool.submit(rotation(pool))
-    pool.refuse(pool.papers.parameters(replace(raised, sequence=2, rule_set=1)), RefusedError, "only rises")
-    pool.submit(pool.papers.parameters(replace(raised, sequence=2)))
+    pool.refuse(pool.papers.parameters(raised.replace(sequence=2, rule_set=1)), RefusedError, "only rises")
+    pool.submit(pool.papers.parameters(raised.replace(sequence=2)))
 
 
 def by_the_client(pool: Pool, client: Ed25519Signer) -> dict[str, Submission]:
@@ -294,7 +293,7 @@ OPERATOR_SIGNS: dict[str, Callable[[Pool, Papers], Submission]] = {
     "grant": lambda pool, papers: papers.grant(pool.client.public_key, 5),
     "credit line": lambda pool, papers: papers.credit_line(pool.client.public_key, 5),
     "slash": lambda pool, papers: papers.slash(pool.node.public_key, 5),
-    "parameters": lambda pool, papers: papers.parameters(replace(pool.parameters, sequence=1)),
+    "parameters": lambda pool, papers: papers.parameters(pool.parameters.replace(sequence=1)),
     "round": lambda pool, papers: papers.round(pool.propose_round()),
     "settlement": _settlement,
     "expire": _expire,

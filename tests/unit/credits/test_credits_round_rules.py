@@ -27,7 +27,7 @@ from fakes.pool import Pool
 def test_a_round_is_what_the_fold_gives(field: str, value: object, match: str) -> None:
     pool = Pool()
     good = pool.propose_round()
-    pool.refuse(pool.papers.round(replace(good, **{field: value})), RefusedError, match)
+    pool.refuse(pool.papers.round(good.replace(**{field: value})), RefusedError, match)
     pool.submit(pool.papers.round(good))
     info = reading.latest_round(pool.view)
     assert (info.round, info.index, info.is_certified) == (good, len(pool.entries) - 1, False)
@@ -52,16 +52,16 @@ def test_only_the_latest_uncertified_round_is_attested() -> None:
     pool.refuse(pool.papers.attestation(1, second, pool.parameters), RefusedError, "certified")
     again = pool.papers.certificate(second, pool.parameters, attestations_of(pool.view, 2))
     pool.refuse(again, ConflictError, "logged before")
-    pool.refuse(replace(again, record=replace(again.record, signers=b"\x03")), RefusedError, "certified")
+    pool.refuse(replace(again, record=again.record.replace(signers=b"\x03")), RefusedError, "certified")
 
 
 def test_an_attestation_is_by_a_member_of_the_rounds_committee() -> None:
     pool = Pool(members=2)
     record = pool.close_round()
     good = pool.papers.attestation(1, record, pool.parameters)
-    pool.refuse(replace(good, record=replace(good.record, member=0)), SignatureError)
-    pool.refuse(replace(good, record=replace(good.record, member=2)), UnknownIdError)
-    pool.refuse(replace(good, record=replace(good.record, committee=fake_digest("x"))), RefusedError)
+    pool.refuse(replace(good, record=good.record.replace(member=0)), SignatureError)
+    pool.refuse(replace(good, record=good.record.replace(member=2)), UnknownIdError)
+    pool.refuse(replace(good, record=good.record.replace(committee=fake_digest("x"))), RefusedError)
     pool.submit(good)
     assert attestations_of(pool.view, 1) == {1: good.signature}
     assert attestations_of(pool.view, 2) == {}
@@ -77,9 +77,9 @@ def test_a_certificate_is_a_quorum_of_those_who_attested(real_bls: bool) -> None
     good = papers.certificate(record, parameters, {0: signatures[0], 1: signatures[1]})
     pool.refuse(papers.certificate(record, parameters, signatures), CertificateError, "did not attest")
     pool.refuse(replace(good, signature=signatures[0]), CertificateError)
-    alone = replace(good.record, signers=b"\x01")
+    alone = good.record.replace(signers=b"\x01")
     pool.refuse(replace(good, record=alone), CertificateError)
-    pool.refuse(replace(good, record=replace(good.record, signers=b"\x0b")), CertificateError)
+    pool.refuse(replace(good, record=good.record.replace(signers=b"\x0b")), CertificateError)
     pool.submit(good)
     info = reading.latest_certified_round(pool.view)
     assert (info.certificate_index, info.certified_unix_ms) == (len(pool.entries) - 1, pool.now)

@@ -1,7 +1,5 @@
 """Settlement, vesting and slashing: who is paid what, when it is theirs, and what is burned."""
 
-from dataclasses import replace
-
 import pytest
 
 from creditledger.credits import reading, tariff
@@ -51,7 +49,7 @@ def reveal_verdicts(pool: Pool, number: int, hidden: dict[int, set[bytes]]) -> N
     """Both members reveal: upheld, but no data for what was ``hidden`` from each."""
     verdicts = {
         member: [
-            replace(verdict, outcome=Outcome.INCONCLUSIVE, reason=Reason.NO_DATA)
+            verdict.replace(outcome=Outcome.INCONCLUSIVE, reason=Reason.NO_DATA)
             if verdict.receipt in hidden.get(member, ())
             else verdict
             for verdict in pool.papers.verdicts(number, member, reading.duties_of(pool.view, member, number))
@@ -225,13 +223,13 @@ def test_a_settlement_is_exactly_what_the_checks_give() -> None:
     job, _ = worked(pool, max_price_micro=5_000_000)
     pool.check_round(pool.run_round().number)
     good = propose(pool, job)
-    generous = replace(good.payments[0], amount_micro=good.payments[0].amount_micro + 1)
+    generous = good.payments[0].replace(amount_micro=good.payments[0].amount_micro + 1)
     for bad in (
-        replace(good, payments=(generous, good.payments[1])),
-        replace(good, payments=good.payments[::-1]),
-        replace(good, payments=good.payments[:1]),
-        replace(good, released_micro=good.released_micro + 1),
-        replace(good, burned_micro=1),
+        good.replace(payments=(generous, good.payments[1])),
+        good.replace(payments=good.payments[::-1]),
+        good.replace(payments=good.payments[:1]),
+        good.replace(released_micro=good.released_micro + 1),
+        good.replace(burned_micro=1),
     ):
         pool.refuse(pool.papers.signed(pool.papers.operator, bad), RefusedError, "not what the checks give")
     pool.submit(pool.papers.signed(pool.papers.operator, good))
@@ -240,8 +238,8 @@ def test_a_settlement_is_exactly_what_the_checks_give() -> None:
 def test_prices_are_those_of_the_jobs_parameters() -> None:
     pool = funded()
     job, _ = worked(pool, max_price_micro=5_000_000)
-    dearer = replace(MODEL, micro_per_tflop=MODEL.micro_per_tflop * 10)
-    pool.submit(pool.papers.parameters(replace(pool.parameters, sequence=1, levy_ppm=0, models=(dearer,))))
+    dearer = MODEL.replace(micro_per_tflop=MODEL.micro_per_tflop * 10)
+    pool.submit(pool.papers.parameters(pool.parameters.replace(sequence=1, levy_ppm=0, models=(dearer,))))
     pool.check_round(pool.run_round().number)
     payment = propose(pool, job).payments[0]
     assert (payment.amount_micro, payment.levy_micro) == (price(2, 0, 600), price(2, 0, 600) // 100)

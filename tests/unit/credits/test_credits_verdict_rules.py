@@ -42,9 +42,9 @@ class Checked:
 def test_a_member_commits_once_for_what_is_due() -> None:
     case = Checked()
     pool, good = case.pool, case.pool.papers.commit(0, case.verdicts[0])
-    pool.refuse(replace(good, record=replace(good.record, member=1)), SignatureError)
-    pool.refuse(replace(good, record=replace(good.record, member=2)), UnknownIdError)
-    pool.refuse(replace(good, record=replace(good.record, round=99)), UnknownIdError)
+    pool.refuse(replace(good, record=good.record.replace(member=1)), SignatureError)
+    pool.refuse(replace(good, record=good.record.replace(member=2)), UnknownIdError)
+    pool.refuse(replace(good, record=good.record.replace(round=99)), UnknownIdError)
     few = pool.papers.commit(0, case.verdicts[0][:2])
     pool.refuse(few, RefusedError, "not those due")
     pool.submit(good)
@@ -54,7 +54,7 @@ def test_a_member_commits_once_for_what_is_due() -> None:
 def test_a_member_without_duties_has_nothing_to_commit_to() -> None:
     case = Checked()
     case.pool.run_round()
-    later = [replace(verdict, round=case.round + 1) for verdict in case.verdicts[0]]
+    later = [verdict.replace(round=case.round + 1) for verdict in case.verdicts[0]]
     case.pool.refuse(case.pool.papers.commit(0, later), RefusedError, "nothing was drawn")
     case.commit(0)
 
@@ -62,7 +62,7 @@ def test_a_member_without_duties_has_nothing_to_commit_to() -> None:
 def test_commits_wait_for_the_certificate() -> None:
     case = Checked()
     case.pool.close_round()
-    verdicts = [replace(verdict, round=case.round + 1) for verdict in case.verdicts[0]]
+    verdicts = [verdict.replace(round=case.round + 1) for verdict in case.verdicts[0]]
     case.pool.refuse(case.pool.papers.commit(0, verdicts), UnknownIdError, "certified")
 
 
@@ -97,7 +97,7 @@ def test_a_reveal_opens_what_was_committed() -> None:
     swapped = replace(good, bodies=tuple(verdict.encode() for verdict in other))
     pool.refuse(swapped, OpeningError, "bodies")
     pool.refuse(replace(good, bodies=good.bodies[:2]), OpeningError, "bodies")
-    salted = replace(good.record, salt=fake_digest("other salt"))
+    salted = good.record.replace(salt=fake_digest("other salt"))
     pool.refuse(pool.papers.signed(validator(0, is_real=False), salted, *good.bodies), OpeningError)
     pool.submit(good)
 
@@ -108,10 +108,10 @@ def test_verdicts_are_for_exactly_the_due_receipts(wrong: str) -> None:
     case = Checked(members=1)
     right = case.verdicts[0]
     verdicts = {
-        "foreign": [replace(right[0], receipt=bytes(32)), *right[1:]],
+        "foreign": [right[0].replace(receipt=bytes(32)), *right[1:]],
         "twice": [right[0], right[0], right[2]],
-        "round": [right[0], replace(right[1], round=case.round + 1), right[2]],
-        "member": [right[0], replace(right[1], member=1), right[2]],
+        "round": [right[0], right[1].replace(round=case.round + 1), right[2]],
+        "member": [right[0], right[1].replace(member=1), right[2]],
         "order": [right[1], right[0], right[2]],
     }[wrong]
     case.pool.submit(case.pool.papers.commit(0, verdicts))

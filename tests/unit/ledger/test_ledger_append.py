@@ -1,6 +1,5 @@
 """Appending: what is acknowledged is durable, what is refused leaves nothing."""
 
-import dataclasses
 import multiprocessing
 import shutil
 import threading
@@ -454,4 +453,4 @@ def test_the_log_is_the_hash_of_its_entries(ledger: Ledger) -> None:
 
 
 def _fields(record: object) -> dict[str, object]:
-    return {field.name: getattr(record, field.name) for field in dataclasses.fields(record)}  # type: ignore[arg-type]
+    return {name: getattr(record, name) for name in record.__struct_fields__}

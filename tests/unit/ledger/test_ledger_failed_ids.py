@@ -40,7 +40,7 @@ def refusal(pool: ShownPool, submission: Submission) -> CreditLedgerError:
 
 def pay(pool: ShownPool, amount: int, *, tag: object = 0) -> Submission:
     made = pool.papers.transfer(pool.client, pool.node.public_key, amount)
-    return pool.papers.signed(pool.client, replace(made.record, id=fake_id("pay", tag)))
+    return pool.papers.signed(pool.client, made.record.replace(id=fake_id("pay", tag)))
 
 
 def reopen(pool: ShownPool) -> None:
@@ -69,7 +69,7 @@ def test_another_signer_may_use_the_same_id(pool: ShownPool) -> None:
     refusal(pool, pay(pool, GRANTED + 1))
     pool.ledger.append(pay(pool, 10, tag="funds"))
     other = pool.papers.transfer(pool.node, pool.client.public_key, 1)
-    pool.ledger.append(pool.papers.signed(pool.node, replace(other.record, id=fake_id("pay", 0))))
+    pool.ledger.append(pool.papers.signed(pool.node, other.record.replace(id=fake_id("pay", 0))))
 
 
 def test_a_used_up_budget_fails_the_id_too(pool: ShownPool) -> None:
@@ -93,7 +93,7 @@ def test_what_would_fail_again_is_not_kept(pool: ShownPool, error: type[CreditLe
     known = pay(pool, 1)
     if error is ConflictError:
         pool.ledger.append(known)
-    nobody = pool.papers.signed(pool.client, replace(known.record, payee=ed25519("nobody").public_key))
+    nobody = pool.papers.signed(pool.client, known.record.replace(payee=ed25519("nobody").public_key))
     assert type(refusal(pool, nobody)) is error
     assert pool.ledger.append(known).repeated is (error is ConflictError)
 

@@ -1,7 +1,6 @@
 """Monitors: what a log says about one key, and whether it keeps what it acknowledged."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -52,7 +51,7 @@ def ledger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ledger]:
         made.complete_round()
         with made.read() as state:
             in_force = reading.parameters_in_force(state)
-        changed = replace(in_force, sequence=in_force.sequence + 1, levy_ppm=1)
+        changed = in_force.replace(sequence=in_force.sequence + 1, levy_ppm=1)
         made.append(signed(made.id, changed, OPERATOR.ed25519()))
         made.complete_round()
         yield made
@@ -128,7 +127,7 @@ def test_a_new_committee_is_told_apart_from_other_rules(tmp_path: Path) -> None:
     second = member_of(KeyFile(role=KeyRole.VALIDATOR, secret=b"\0" + b"\7" * 31, audit_secret=b"\5" * 32))
     with found(tmp_path / "pool") as ledger:
         parameters = ledger.genesis.parameters
-        changed = replace(parameters, sequence=1, committee=(*parameters.committee, second))
+        changed = parameters.replace(sequence=1, committee=(*parameters.committee, second))
         ledger.append(signed(ledger.id, changed, OPERATOR.ed25519()))
         ledger.publish()
         (change,) = monitor(ledger, signer("nobody").public_key).turn(NOW)

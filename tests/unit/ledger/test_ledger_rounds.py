@@ -151,7 +151,7 @@ def test_local_validators_are_the_members_whose_keys_are_here(ledger: Ledger) ->
 def test_a_changed_committee_is_what_readers_are_told_to_trust(ledger: Ledger) -> None:
     ledger.complete_round()
     ((key, seat),) = _members(1)
-    changed = replace(pool_parameters(), sequence=1, committee=(seat,))
+    changed = pool_parameters().replace(sequence=1, committee=(seat,))
     ledger.append(ledger.sign(changed))
     ledger.complete_round()
     policy = ledger.policy()
@@ -202,7 +202,7 @@ def test_a_round_of_another_state_is_refused(ledger: Ledger) -> None:
 
     with ledger.snapshot() as snapshot:
         true = round_to_sign(snapshot, ledger.id, ledger.verifier)
-    for wrong in (replace(true, map_root=bytes(32)), replace(true, log_size=5), replace(true, number=3)):
+    for wrong in (true.replace(map_root=bytes(32)), true.replace(log_size=5), true.replace(number=3)):
         with pytest.raises(RefusedError):
             ledger.append(ledger.sign(wrong))
     ledger.append(ledger.sign(true))

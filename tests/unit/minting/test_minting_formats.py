@@ -1,7 +1,6 @@
 """Nodes mint in the format they compute in, numpy or torch. Source: specs/minting.md §2."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -35,7 +34,7 @@ def torch_rows(delivered: Dtype) -> Any:
 
 
 def minted(pool: WorkingPool, rows: Any, delivered: Dtype) -> tuple[Receipt, bytes]:
-    minter = pool.minter(0, numerics=replace(BF16_NUMERICS, activations=delivered))
+    minter = pool.minter(0, numerics=BF16_NUMERICS.replace(activations=delivered))
     with minter.session(pool.work_order(pool.order(tag=delivered), 0)) as session:
         session.record(inputs=rows, outputs=rows, positions=range(256))
     assert minter.failures == {}
@@ -84,7 +83,7 @@ def test_owned_rows_are_read_where_they_lie(delivered: Dtype) -> None:
 @pytest.mark.parametrize("given", FORMATS)
 def test_rows_of_another_format_cost_the_receipt(pool: WorkingPool, delivered: Dtype, given: Dtype) -> None:
     """Nothing is converted behind the node's back: the bytes are what was delivered."""
-    minter = pool.minter(0, numerics=replace(BF16_NUMERICS, activations=delivered))
+    minter = pool.minter(0, numerics=BF16_NUMERICS.replace(activations=delivered))
     with minter.session(pool.work_order(pool.order(), 0)) as session:
         session.record(inputs=numpy_rows(given), outputs=numpy_rows(given), positions=range(256))
     assert len(session.receipts) == (given == delivered)
@@ -93,13 +92,13 @@ def test_rows_of_another_format_cost_the_receipt(pool: WorkingPool, delivered: D
 
 def test_a_policy_that_no_row_can_have_is_refused_at_once(pool: WorkingPool) -> None:
     with pytest.raises(ActivationError):
-        pool.minter(0, numerics=replace(BF16_NUMERICS, activations=Dtype.INT8))
+        pool.minter(0, numerics=BF16_NUMERICS.replace(activations=Dtype.INT8))
 
 
 def test_infinite_halves_make_no_receipt(pool: WorkingPool) -> None:
     """What fp16 cannot hold was not computed either."""
     rows = rounded_to(VALUES * np.float32(1e6), Dtype.FP16).astype(np.float16)
-    minter = pool.minter(0, numerics=replace(BF16_NUMERICS, activations=Dtype.FP16))
+    minter = pool.minter(0, numerics=BF16_NUMERICS.replace(activations=Dtype.FP16))
     with minter.session(pool.work_order(pool.order(), 0)) as session:
         session.record(inputs=rows, outputs=rows, positions=range(256))
     assert session.receipts == []

@@ -1,7 +1,5 @@
 """The sender's signature over what it hands on. Source: specs/minting.md §9."""
 
-from dataclasses import replace
-
 import pytest
 
 from creditledger.errors import MalformedRecordError, SignatureError, VerificationError
@@ -49,7 +47,7 @@ def test_another_ledger_or_another_signer_is_refused() -> None:
     forged = sign_handover(HANDOVER, key=ed25519("forger"), ledger_id=LEDGER)
     with pytest.raises(SignatureError):
         verify_handover(forged, ledger_id=LEDGER)
-    claimed = replace(HANDOVER, sender=ed25519("forger").public_key)
+    claimed = HANDOVER.replace(sender=ed25519("forger").public_key)
     with pytest.raises(VerificationError):
         require_handover(sign_handover(claimed, key=ed25519("forger"), ledger_id=LEDGER), **ASKED)
 

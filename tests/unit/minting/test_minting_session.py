@@ -2,7 +2,6 @@
 
 import threading
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -92,7 +91,7 @@ def test_one_bad_job_does_not_cost_the_others_their_receipts(pool: WorkingPool) 
     for one in (job, closed):
         with open_session(pool, minter, one) as session:
             record(session, 0, 256)
-    stray = replace(session.receipts[0], duration_ms=999)
+    stray = session.receipts[0].replace(duration_ms=999)
     other = pool.papers.batch(pool.nodes[0], [stray], sealed=b"sealed")
     pool.ledger.append(other)
     (acknowledgement,) = minter.flush()
@@ -165,7 +164,7 @@ def test_bf16_bits_and_their_float32_values_give_the_same_receipt(pool: WorkingP
     roots = set()
     for tag, rows in enumerate((ROWS[:256], to_bf16_bits(ROWS[:256]))):
         minter = pool.minter(0)
-        order = replace(pool.work_order(pool.order(tag=tag), 0), input_key=b"i" * 32, output_key=b"o" * 32)
+        order = pool.work_order(pool.order(tag=tag), 0).replace(input_key=b"i" * 32, output_key=b"o" * 32)
         with minter.session(order) as session:
             session.record(inputs=rows, outputs=rows, positions=range(256))
         roots.add((session.receipts[0].input_root, session.receipts[0].output_root))

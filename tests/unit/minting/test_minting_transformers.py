@@ -1,7 +1,6 @@
 """Hooks on real decoder models: cache, padding, batches, compilation. Source: specs/minting.md §8."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -244,7 +243,7 @@ def test_removed_hooks_are_gone(pool: WorkingPool, model: Any) -> None:
 @pytest.mark.parametrize("dtype", [Dtype.FP16, Dtype.FP32])
 def test_other_formats_are_recorded_as_they_are(pool: WorkingPool, dtype: Dtype) -> None:
     model = llama().to({Dtype.FP16: torch.float16, Dtype.FP32: torch.float32}[dtype])
-    minter = pool.minter(0, numerics=replace(BF16_NUMERICS, activations=dtype))
+    minter = pool.minter(0, numerics=BF16_NUMERICS.replace(activations=dtype))
     minter.attach(model, layers=range(4))
     order = pool.work_order(pool.order(), 0)
     with minter.session(order) as session, minter.rows({session: slice(0, 1)}), torch.no_grad():

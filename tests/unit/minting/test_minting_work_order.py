@@ -1,7 +1,5 @@
 """What a client hands to a node. Source: specs/minting.md §1."""
 
-from dataclasses import replace
-
 import pytest
 
 from creditledger.errors import MalformedRecordError
@@ -57,4 +55,4 @@ def test_other_bytes_are_refused(change: str) -> None:
 
 def test_the_span_must_be_the_jobs() -> None:
     with pytest.raises(MalformedRecordError, match="begins at this layer"):
-        replace(ORDER, layer_start=1)
+        ORDER.replace(layer_start=1)

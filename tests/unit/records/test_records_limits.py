@@ -1,6 +1,5 @@
 """What a field may hold, at its limits and one beyond. Source: specs/records.md §2."""
 
-import dataclasses
 from enum import IntEnum
 from typing import Any
 
@@ -13,6 +12,7 @@ from creditledger.records import canonical
 from creditledger.records.column import row_of
 from creditledger.records.job import PlanSpan
 from creditledger.records.parameters import HardwarePrice
+from creditledger.records.record import Fields, FieldsType
 from creditledger.records.registration import Registration
 from creditledger.records.transfer import Expire, Grant, Levy, LevyShare
 
@@ -35,7 +35,7 @@ LENGTHS = {
 def check_of(quantity: str) -> Any:
     """The check of a field of that quantity."""
     namespace = {"__annotations__": {"field": getattr(quantities, quantity)}}
-    return row_of(dataclasses.dataclass(type("Probe", (), namespace))).checks[0]
+    return row_of(FieldsType("Probe", (Fields,), namespace)).checks[0]
 
 
 def grant(**changes: Any) -> Grant:

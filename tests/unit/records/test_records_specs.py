@@ -7,7 +7,7 @@ from typing import Annotated, Any, get_args, get_origin
 import pytest
 
 from creditledger import errors, quantities
-from creditledger.quantities import Octets, Unsigned
+from creditledger.quantities import octets, unsigned
 from creditledger.records.entry import LOGGED
 from creditledger.records.record import Fields, Record
 from record_strategies import MODULES, RECORDS, hints_of
@@ -28,10 +28,10 @@ def hint_of(written: str) -> Any:
     """The type hint that the page's notation stands for."""
     if listed := re.fullmatch(r"\[(\w+)\]", written):
         return tuple[hint_of(listed[1]), ...]  # type: ignore[misc]
-    if octets := re.fullmatch(r"Bytes\((\d+)\.\.(\d+)\)", written):
-        return Annotated[bytes, Octets(int(octets[1]), int(octets[2]))]
-    if unsigned := re.fullmatch(r"Unsigned\((\d+)\)", written):
-        return Annotated[int, Unsigned(int(unsigned[1]))]
+    if found := re.fullmatch(r"Bytes\((\d+)\.\.(\d+)\)", written):
+        return Annotated[bytes, octets(int(found[1]), int(found[2]))]
+    if found := re.fullmatch(r"Unsigned\((\d+)\)", written):
+        return Annotated[int, unsigned(int(found[1]))]
     classes = ROWS | {record.__name__: record for record in RECORDS.values()}
     return classes[written] if written in classes else getattr(quantities, written)
 

@@ -4,7 +4,7 @@ import itertools
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
@@ -158,4 +158,4 @@ def with_model(parameters: Parameters) -> Parameters:
         head_dim=4,
         micro_per_tflop=10**12,
     )
-    return replace(parameters, models=(terms,))
+    return parameters.replace(models=(terms,))

@@ -1,7 +1,6 @@
 """specs/redemption.md §3: the client countersigns what it received, up to the first difference."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -89,7 +88,7 @@ def test_honest_chains_are_accepted_whole(boundaries: tuple[int, ...]) -> None:
 @pytest.mark.parametrize("window", [0, 1, 2])
 def test_a_chain_is_accepted_up_to_its_first_wrong_output(window: int) -> None:
     wrong = [*SECOND]
-    wrong[window] = replace(wrong[window], output_root=bytes(32))
+    wrong[window] = wrong[window].replace(output_root=bytes(32))
     found = confirm({12: rows(12)}, second=wrong)
     kept = {layer: count for layer, count in ((0, 256 * window), (5, 256 * window)) if count}
     assert accepted(found) == kept
@@ -98,14 +97,14 @@ def test_a_chain_is_accepted_up_to_its_first_wrong_output(window: int) -> None:
 
 def test_a_node_is_not_paid_for_what_the_next_one_did_not_receive() -> None:
     """E12: the first span's output must be the second's input; the second is not blamed for it."""
-    wrong = [FIRST[0], replace(FIRST[1], output_root=bytes(32)), FIRST[2]]
+    wrong = [FIRST[0], FIRST[1].replace(output_root=bytes(32)), FIRST[2]]
     found = confirm({12: rows(12)}, first=wrong)
     assert accepted(found) == {0: 256, 5: POSITIONS}
     assert found.refused == tuple(wrong[1:])
 
 
 def test_a_node_that_claims_another_input_than_was_sent_is_not_paid() -> None:
-    wrong = [replace(FIRST[0], input_root=bytes(32)), *FIRST[1:]]
+    wrong = [FIRST[0].replace(input_root=bytes(32)), *FIRST[1:]]
     assert accepted(confirm({0: rows(0), 12: rows(12)}, first=wrong)) == {5: POSITIONS}
     assert accepted(confirm({12: rows(12)}, first=wrong)) == {0: POSITIONS, 5: POSITIONS}
 
@@ -124,7 +123,7 @@ def test_without_the_last_boundary_nothing_is_anchored() -> None:
 
 
 def test_without_rows_all_that_is_logged_is_accepted() -> None:
-    wrong = [replace(FIRST[0], output_root=bytes(32)), *FIRST[1:]]
+    wrong = [FIRST[0].replace(output_root=bytes(32)), *FIRST[1:]]
     assert accepted(confirm(None, first=wrong)) == {0: POSITIONS, 5: POSITIONS}
 
 

@@ -1,6 +1,5 @@
 """specs/redemption.md §2: a quote is the charge, computed beforehand."""
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -51,7 +50,7 @@ def test_a_job_that_uses_all_of_it_is_charged_the_quote(
     parameters: Parameters, price: int, gpus: int, duration_ms: int
 ) -> None:
     """Quote == charge: the same function, whether by GPUs and time or by GPU-milliseconds."""
-    listed = replace(parameters, hardware=(HardwarePrice(name="x", micro_per_gpu_second=price),))
+    listed = parameters.replace(hardware=(HardwarePrice(name="x", micro_per_gpu_second=price),))
     charge = gpu_price(gpus=1, duration_ms=gpus * duration_ms, micro_per_gpu_second=price)
     if charge == 0:
         with pytest.raises(AmountError):
@@ -83,13 +82,13 @@ def test_a_quote_holds_until_it_expires(parameters: Parameters) -> None:
     "change", [{"amount_micro": 1}, {"micro_per_gpu_second": 1}, {"gpus": 3}, {"parameters": bytes(32)}]
 )
 def test_a_quote_that_was_changed_is_refused(parameters: Parameters, change: dict[str, Any]) -> None:
-    forged = replace(quote(parameters), **change)
+    forged = quote(parameters).replace(**change)
     with pytest.raises(ExpiredError):
         require_quote_in_force(forged, parameters, LEDGER, now_unix_ms=NOW)
 
 
 def test_a_quote_dies_with_its_prices(parameters: Parameters) -> None:
     """New parameters, even with the same price, want a new quote."""
-    later = replace(parameters, sequence=1)
+    later = parameters.replace(sequence=1)
     with pytest.raises(ExpiredError):
         require_quote_in_force(quote(parameters), later, LEDGER, now_unix_ms=NOW)

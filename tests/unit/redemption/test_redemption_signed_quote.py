@@ -1,7 +1,5 @@
 """specs/redemption.md §2: a queue signs its quote, and whoever takes it checks that before anything else."""
 
-from dataclasses import replace
-
 import pytest
 
 from creditledger.errors import ExpiredError, MalformedRecordError, SignatureError, UnknownIdError
@@ -42,8 +40,8 @@ def test_nobody_elses_signature_is(pool: RedeemingPool, signed: SignedQuote) -> 
 
 
 def test_a_signature_is_for_one_quote_and_one_ledger(pool: RedeemingPool, signed: SignedQuote) -> None:
-    cheaper = replace(signed.quote, amount_micro=1)
-    for other in (replace(signed, quote=cheaper), sign_quote(signed.quote, QUEUE, bytes(32))):
+    cheaper = signed.quote.replace(amount_micro=1)
+    for other in (signed.replace(quote=cheaper), sign_quote(signed.quote, QUEUE, bytes(32))):
         with pytest.raises(SignatureError):
             pool.wallet().hold(other)
 
@@ -51,8 +49,8 @@ def test_a_signature_is_for_one_quote_and_one_ledger(pool: RedeemingPool, signed
 def test_a_queue_cannot_sign_away_the_price_or_the_time(pool: RedeemingPool) -> None:
     """The settling path's price is the parameters', whoever signed another."""
     ledger_id = pool.parameters()[1]
-    cheaper = replace(pool.quote(), amount_micro=1)
-    old = replace(pool.quote(), expires_unix_ms=pool.clock())
+    cheaper = pool.quote().replace(amount_micro=1)
+    old = pool.quote().replace(expires_unix_ms=pool.clock())
     for quote in (cheaper, old):
         with pytest.raises(ExpiredError):
             pool.wallet().hold(sign_quote(quote, QUEUE, ledger_id))
@@ -60,13 +58,13 @@ def test_a_queue_cannot_sign_away_the_price_or_the_time(pool: RedeemingPool) -> 
 
 def test_a_quote_of_no_queue_is_nobodys(pool: RedeemingPool, signed: SignedQuote) -> None:
     with pytest.raises(UnknownIdError):
-        verify(pool, replace(signed, quote=replace(signed.quote, queue=b"\7" * 32)))
+        verify(pool, signed.replace(quote=signed.quote.replace(queue=b"\7" * 32)))
 
 
 def test_a_repeat_needs_no_second_look(pool: RedeemingPool, signed: SignedQuote) -> None:
     """Neither at the expiry nor at a key that has changed since: the hold is logged."""
     first = pool.wallet().hold(signed, id=b"\x77" * 16)
-    again = pool.wallet().hold(replace(signed, signature=bytes(64)), id=b"\x77" * 16)
+    again = pool.wallet().hold(signed.replace(signature=bytes(64)), id=b"\x77" * 16)
     assert (again.digest, again.acknowledgement.repeated) == (first.digest, True)
 
 

@@ -47,7 +47,7 @@ def test_the_dearest_class_goes_first_and_among_equals_who_came_first() -> None:
 def test_nothing_but_price_and_place_decides() -> None:
     """Not who holds it, how much, or how long it takes."""
     waiting = [job(1, duration_ms=90_000), job(2, duration_ms=1)]
-    rich = replace(waiting[1], hold=replace(waiting[1].hold, amount_micro=10**15))
+    rich = replace(waiting[1], hold=waiting[1].hold.replace(amount_micro=10**15))
     assert chosen([waiting[0], rich], free=4) == 1
 
 

@@ -114,7 +114,7 @@ def test_a_voucher_of_another_ledger_is_refused(
 def test_without_its_certificate_it_is_refused(
     pool: RedeemingPool, voucher: bytes, policy: TrustPolicy
 ) -> None:
-    bare = replace(Bundle.decode(voucher), certified=(), states=())
+    bare = Bundle.decode(voucher).replace(certified=(), states=())
     with pytest.raises(CertificateError):
         verify(bare.encode(), policy, pool)
 
@@ -122,7 +122,7 @@ def test_without_its_certificate_it_is_refused(
 def test_a_forged_certificate_is_refused(pool: RedeemingPool, voucher: bytes, policy: TrustPolicy) -> None:
     bundle = Bundle.decode(voucher)
     (certified,) = bundle.certified
-    forged = replace(bundle, certified=(replace(certified, aggregate=b"\xc0" + bytes(95)),))
+    forged = bundle.replace(certified=(certified.replace(aggregate=b"\xc0" + bytes(95)),))
     with pytest.raises(VerificationError):
         verify(forged.encode(), policy, pool)
 
@@ -133,9 +133,9 @@ def test_a_larger_hold_under_the_same_proof_is_refused(
     bundle = Bundle.decode(voucher)
     hold = Voucher.load(voucher).prove(policy).hold
     (entry,) = bundle.entry
-    richer = replace(entry, record=replace(hold, gpus=hold.gpus * 4).encode())
+    richer = entry.replace(record=hold.replace(gpus=hold.gpus * 4).encode())
     with pytest.raises(InclusionProofError):
-        verify(replace(bundle, entry=(richer,)).encode(), policy, pool)
+        verify(bundle.replace(entry=(richer,)).encode(), policy, pool)
 
 
 def test_parts_of_two_vouchers_do_not_mix(pool: RedeemingPool, voucher: bytes, policy: TrustPolicy) -> None:
@@ -143,7 +143,7 @@ def test_parts_of_two_vouchers_do_not_mix(pool: RedeemingPool, voucher: bytes, p
     other = Bundle.decode(pool.voucher(gpus=1))
     bundle = Bundle.decode(voucher)
     for part in ("entry", "checkpoint", "certified", "states"):
-        mixed = replace(bundle, **{part: getattr(other, part)})
+        mixed = bundle.replace(**{part: getattr(other, part)})
         with pytest.raises(VerificationError):
             verify(mixed.encode(), policy, pool)
 
@@ -202,7 +202,7 @@ def test_a_certified_state_that_contradicts_its_hold_is_refused(
     """A committee that certified another rule set's state does not lengthen or enlarge a hold."""
     verified = verify_bundle(voucher, policy)
     assert isinstance(verified.state, HoldState)
-    contradicting = replace(verified, state=replace(verified.state, **change))
+    contradicting = replace(verified, state=verified.state.replace(**change))
     monkeypatch.setattr("creditledger.redemption.voucher.verify_bundle", lambda *_, **__: contradicting)
     with pytest.raises(VerificationError, match="not of this hold"):
         verify(voucher, policy, pool)

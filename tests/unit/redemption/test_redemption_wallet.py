@@ -169,9 +169,9 @@ def test_nothing_is_countersigned_where_nothing_fits_or_nothing_is_there(pool: R
         with pytest.raises(OpeningError):
             wallet.confirm(order, {12: INPUTS})
         with pytest.raises(OpeningError):
-            wallet.confirm(replace(order, secret=bytes(32)), {12: OUTPUTS})
+            wallet.confirm(order.replace(secret=bytes(32)), {12: OUTPUTS})
         assert ledger.size == size
-        stranger = replace(order, job=replace(order.job, max_positions=1))
+        stranger = order.replace(job=order.job.replace(max_positions=1))
         with pytest.raises(UnknownIdError):
             wallet.confirm(stranger)
 
@@ -210,7 +210,7 @@ def test_the_same_id_with_another_quote_is_a_conflict(pool: RedeemingPool) -> No
 
 
 def test_a_hold_on_a_changed_quote_is_refused(pool: RedeemingPool) -> None:
-    cheap = replace(pool.quote(), amount_micro=1)
+    cheap = pool.quote().replace(amount_micro=1)
     with pytest.raises(RefusedError):
         pool.wallet().hold(cheap)
     with pytest.raises(RefusedError):

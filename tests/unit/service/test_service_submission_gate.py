@@ -145,7 +145,7 @@ def test_an_account_registers_as_what_it_was_admitted(tmp_path: Path) -> None:
             next_key=ZERO_DIGEST,
             admission=desk.look_up(asked.account).admission,
         )
-        others = [replace(good, name="root"), replace(good, role=Role.QUEUE)]
+        others = [good.replace(name="root"), good.replace(role=Role.QUEUE)]
         found_errors: list[CreditLedgerError | None] = door.gate.check(
             [signed(ledger.id, record, signer("ann")) for record in (good, *others)], None
         )

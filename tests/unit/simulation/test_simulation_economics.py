@@ -1,6 +1,5 @@
 """Whether cheating pays, in closed form: the table of known cases, and each question's two sides."""
 
-from dataclasses import replace
 from fractions import Fraction
 
 import pytest
@@ -26,8 +25,8 @@ ASSUMED = Assumptions()
 
 def seated(members: int, quorum: int) -> Parameters:
     """The defaults under a committee of so many."""
-    seats = tuple(replace(validator_seat(), bls_key=bytes([number]) * 48) for number in range(members))
-    return replace(DEFAULTS, committee=seats, quorum=quorum)
+    seats = tuple(validator_seat().replace(bls_key=bytes([number]) * 48) for number in range(members))
+    return DEFAULTS.replace(committee=seats, quorum=quorum)
 
 
 COMMITTEE = seated(7, 6)
@@ -42,7 +41,7 @@ def answer_to(question: str, parameters: Parameters, assumed: Assumptions | None
     ("receipts", "percent", "margin"), [(50, 1.2, 1.7), (100, 0.60, 3.3), (0, 61, 0.0328)]
 )
 def test_break_even_rates_for_what_is_unvested(receipts: int, percent: float, margin: float) -> None:
-    rules = replace(DEFAULTS, vesting_micro=receipts * RECEIPT_MICRO)
+    rules = DEFAULTS.replace(vesting_micro=receipts * RECEIPT_MICRO)
     found = break_even_rate(rules, ASSUMED, value_micro=RECEIPT_MICRO)
     assert float(found) * 100 == pytest.approx(percent, rel=0.01)
     assert float(safety(rules, ASSUMED, value_micro=RECEIPT_MICRO)) == pytest.approx(margin, rel=0.03)
@@ -60,14 +59,14 @@ def test_how_likely_a_committee_is_owned(members: int, quorum: int, fifth: float
 
 def test_a_streak_at_two_percent() -> None:
     assert streak_jobs(DEFAULTS, ASSUMED) == pytest.approx(240, abs=1)
-    assert streak_jobs(replace(DEFAULTS, check_floor_ppm=0), ASSUMED) == float("inf")
+    assert streak_jobs(DEFAULTS.replace(check_floor_ppm=0), ASSUMED) == float("inf")
 
 
 def test_the_defaults_hold() -> None:
     assert {answer.finding for answer in examine(COMMITTEE)} == {Finding.GOOD, Finding.THIN}
     assert answer_to("usual receipt", COMMITTEE).finding is Finding.GOOD
     assert answer_to("streak", COMMITTEE).finding is Finding.THIN
-    assert answer_to("streak", replace(COMMITTEE, vesting_micro=140 * RECEIPT_MICRO)).finding is Finding.GOOD
+    assert answer_to("streak", COMMITTEE.replace(vesting_micro=140 * RECEIPT_MICRO)).finding is Finding.GOOD
 
 
 @pytest.mark.parametrize(
@@ -80,7 +79,7 @@ def test_the_defaults_hold() -> None:
     ],
 )
 def test_a_floor_at_the_break_even_rate(question: str, floor_ppm: int, finding: Finding) -> None:
-    rules = replace(COMMITTEE, check_floor_ppm=floor_ppm)
+    rules = COMMITTEE.replace(check_floor_ppm=floor_ppm)
     assert answer_to(question, rules).finding is finding
 
 
@@ -89,12 +88,12 @@ def test_a_floor_at_the_break_even_rate(question: str, floor_ppm: int, finding: 
 )
 def test_the_largest_receipt_that_is_not_always_checked(receipts: int, finding: Finding) -> None:
     """The margin falls with the value: at 2 % and 100 receipts unvested it is gone at 3.4 usual ones."""
-    rules = replace(COMMITTEE, always_check_micro=receipts * RECEIPT_MICRO)
+    rules = COMMITTEE.replace(always_check_micro=receipts * RECEIPT_MICRO)
     assert answer_to("largest", rules).finding is finding
 
 
 def test_without_an_always_check_value_everything_is_checked_or_it_is_broken() -> None:
-    rules = replace(COMMITTEE, always_check_micro=0, check_floor_ppm=1_000_000)
+    rules = COMMITTEE.replace(always_check_micro=0, check_floor_ppm=1_000_000)
     assert answer_to("largest", rules).finding is Finding.GOOD
 
 
@@ -115,7 +114,7 @@ def test_validators_who_look_away_eat_the_margin() -> None:
 def test_a_levy_goes_back_to_admitted_members_only(
     admission: Admission, use: LevyUse, finding: Finding
 ) -> None:
-    rules = replace(COMMITTEE, admission=admission, levy_use=use)
+    rules = COMMITTEE.replace(admission=admission, levy_use=use)
     assert answer_to("levy goes", rules).finding is finding
 
 
@@ -132,9 +131,9 @@ def test_washing_costs_what_does_not_come_back(
     use: LevyUse, colluding: int, cost: int, finding: Finding
 ) -> None:
     assumed = Assumptions(colluding=Fraction(colluding, 100))
-    answer = answer_to("paying oneself", replace(COMMITTEE, levy_use=use), assumed)
+    answer = answer_to("paying oneself", COMMITTEE.replace(levy_use=use), assumed)
     assert (answer.finding, answer.found) == (finding, f"costs {cost} ppm of the amount")
-    free = answer_to("paying oneself", replace(COMMITTEE, levy_use=use, levy_ppm=0), assumed)
+    free = answer_to("paying oneself", COMMITTEE.replace(levy_use=use, levy_ppm=0), assumed)
     assert free.finding is Finding.THIN
 
 

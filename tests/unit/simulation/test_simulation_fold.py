@@ -21,7 +21,7 @@ from creditledger.simulation.world import World
 WORLD = World(nodes=20, receipts=30, mismatch_ppm=20_000, confirmed_ppm=200_000)
 """Short lives, in which checks often err: every rule is met."""
 DEFAULTS = default_parameters(WORLD.committee, quorum=WORLD.quorum)
-SHORT = replace(DEFAULTS, probation_micro=6 * WORLD.receipt_micro, vesting_micro=12 * WORLD.receipt_micro)
+SHORT = DEFAULTS.replace(probation_micro=6 * WORLD.receipt_micro, vesting_micro=12 * WORLD.receipt_micro)
 STRATEGIES = (
     HONEST,
     Strategy(name="always"),
@@ -132,8 +132,8 @@ def test_a_world_with_another_rule_is_found_out(monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize(
     ("rules", "found"),
     [
-        (replace(DEFAULTS, rule_set=2), "an older rule set is not simulated"),
-        (replace(DEFAULTS, levy_use=LevyUse.MEMBERS), "members that anybody may become"),
+        (DEFAULTS.replace(rule_set=2), "an older rule set is not simulated"),
+        (DEFAULTS.replace(levy_use=LevyUse.MEMBERS), "members that anybody may become"),
     ],
 )
 def test_rules_of_another_pool_are_refused(rules: Parameters, found: str) -> None:

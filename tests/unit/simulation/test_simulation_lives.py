@@ -36,7 +36,7 @@ def test_one_seed_gives_one_trace() -> None:
         simulate(WORLD, DEFAULTS, seed=1, fold_receipts=2),
         simulate(WORLD, DEFAULTS, seed=2, fold_receipts=2),
         simulate(replace(WORLD, receipts=62), DEFAULTS, seed=1, fold_receipts=2),
-        simulate(WORLD, replace(DEFAULTS, check_floor_ppm=500_000), seed=1, fold_receipts=2),
+        simulate(WORLD, DEFAULTS.replace(check_floor_ppm=500_000), seed=1, fold_receipts=2),
     ]
     assert runs[0] == runs[1]
     assert len({run.trace for run in runs}) == 4

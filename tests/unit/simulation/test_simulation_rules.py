@@ -49,7 +49,7 @@ def test_lots_vest_in_order_and_not_while_suspended(suspended: bool, vested: int
     """The third settled too recently by value, whatever the round."""
     vesting = account()
     vesting.is_suspended = suspended
-    vesting.vest(replace(RULES, vesting_micro=100, vesting_ms=0), round_number=9, now_unix_ms=0)
+    vesting.vest(RULES.replace(vesting_micro=100, vesting_ms=0), round_number=9, now_unix_ms=0)
     assert (vesting.available_micro, vesting.unvested_micro) == (vested, 60 - vested)
 
 

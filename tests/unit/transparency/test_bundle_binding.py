@@ -57,7 +57,7 @@ def lot_key_of(bundle: Bundle) -> bytes:
 
 
 def state_of(bundle: Bundle) -> ReceiptState:
-    return replace(ReceiptState.decode(bundle.states[0].value), batch_index=ENTRY_INDEX)
+    return ReceiptState.decode(bundle.states[0].value).replace(batch_index=ENTRY_INDEX)
 
 
 def lot_of(bundle: Bundle) -> LotState:
@@ -80,19 +80,19 @@ def vested(**parts: object) -> Bundle:
 
 def with_state(**changes: object) -> Bundle:
     bundle = decoded("upheld")
-    return forged(shown(), bundle, {key_of(bundle): replace(state_of(bundle), **changes)})  # type: ignore[arg-type]
+    return forged(shown(), bundle, {key_of(bundle): state_of(bundle).replace(**changes)})  # type: ignore[arg-type]
 
 
 def with_lot(*, settled: int = 1, **changes: object) -> Bundle:
     bundle = decoded("vested")
-    lot = replace(lot_of(bundle), **changes)  # type: ignore[arg-type]
-    states = {key_of(bundle): replace(state_of(bundle), settled=settled), lot_key_of(bundle): lot}
+    lot = lot_of(bundle).replace(**changes)  # type: ignore[arg-type]
+    states = {key_of(bundle): state_of(bundle).replace(settled=settled), lot_key_of(bundle): lot}
     return forged(shown(), bundle, states)
 
 
 def with_verdict(*, signer: int | None = None, reveal: dict | None = None, **changes: object) -> Bundle:
     bundle = decoded("upheld")
-    verdict = replace(Verdict.decode(bundle.verdicts[0].verdict), **changes)  # type: ignore[arg-type]
+    verdict = Verdict.decode(bundle.verdicts[0].verdict).replace(**changes)  # type: ignore[arg-type]
     part = shown_verdict(shown(), verdict, signer=signer, **(reveal or {}))
     return forged(shown(), bundle, {key_of(bundle): state_of(bundle)}, verdicts=(part,))
 
@@ -111,21 +111,21 @@ def test_a_bundle_told_again_truly_is_accepted() -> None:
 def test_the_leaf_is_recomputed_from_the_receipt() -> None:
     """Other work under the same batch, index and path is another leaf."""
     bundle = decoded("logged")
-    better = replace(receipt_of(bundle), output_root=fake_digest("better"))
+    better = receipt_of(bundle).replace(output_root=fake_digest("better"))
     with pytest.raises(InclusionProofError):
-        read(replace(bundle, body=better.encode(), job=(), delivery=()))
+        read(bundle.replace(body=better.encode(), job=(), delivery=()))
     other = decoded("upheld last").body
     with pytest.raises(InclusionProofError):
-        read(replace(bundle, body=other))
+        read(bundle.replace(body=other))
 
 
 @pytest.mark.parametrize(
     "leaf",
     [
-        lambda mine, other: replace(mine, index=mine.index + 1),
-        lambda mine, other: replace(mine, index=2),
-        lambda mine, other: replace(mine, path=()),
-        lambda mine, other: replace(mine, path=(*mine.path, bytes(32))),
+        lambda mine, other: mine.replace(index=mine.index + 1),
+        lambda mine, other: mine.replace(index=2),
+        lambda mine, other: mine.replace(path=()),
+        lambda mine, other: mine.replace(path=(*mine.path, bytes(32))),
         lambda mine, other: other,
     ],
     ids=["index plus one", "index beyond", "no path", "longer path", "another batch's"],
@@ -134,22 +134,22 @@ def test_another_place_in_the_batch_is_refused(leaf: Callable) -> None:
     bundle, other = decoded("logged"), decoded("logged bad")
     assert read(bundle).reached
     with pytest.raises(InclusionProofError):
-        read(replace(bundle, leaf=(leaf(bundle.leaf[0], other.leaf[0]),)))
+        read(bundle.replace(leaf=(leaf(bundle.leaf[0], other.leaf[0]),)))
 
 
 def test_another_place_in_the_log_is_refused() -> None:
     bundle = decoded("logged")
     place = bundle.entry[0].place[0]
     for changed in (
-        replace(place, index=place.index + 1),
-        replace(place, index=2**63 - 1),
-        replace(place, time_unix_ms=place.time_unix_ms + 1),
-        replace(place, path=place.path[:-1]),
-        replace(place, path=place.path[::-1]),
+        place.replace(index=place.index + 1),
+        place.replace(index=2**63 - 1),
+        place.replace(time_unix_ms=place.time_unix_ms + 1),
+        place.replace(path=place.path[:-1]),
+        place.replace(path=place.path[::-1]),
         decoded("batch of one").entry[0].place[0],
     ):
         with pytest.raises(InclusionProofError):
-            read(replace(bundle, entry=(replace(bundle.entry[0], place=(changed,)),)))
+            read(bundle.replace(entry=(bundle.entry[0].replace(place=(changed,)),)))
 
 
 def test_another_ledger_is_refused() -> None:
@@ -158,9 +158,9 @@ def test_another_ledger_is_refused() -> None:
     with pytest.raises(PolicyError):
         read(foreign)
     with pytest.raises(VerificationError):
-        read(replace(foreign, ledger=bundle.ledger))
+        read(foreign.replace(ledger=bundle.ledger))
     with pytest.raises(SignatureError):
-        read(replace(foreign, ledger=bundle.ledger, job=(), delivery=()))
+        read(foreign.replace(ledger=bundle.ledger, job=(), delivery=()))
 
 
 def test_another_nodes_signature_is_refused() -> None:
@@ -168,11 +168,11 @@ def test_another_nodes_signature_is_refused() -> None:
     batch = Batch.decode(bundle.entry[0].record)
     by_other = resigned(bundle.entry[0], batch, "other-node", bundle.ledger)
     with pytest.raises(SignatureError):
-        read(replace(bundle, entry=(by_other,)))
-    adopted = replace(batch, node=ed25519("other-node").public_key)
+        read(bundle.replace(entry=(by_other,)))
+    adopted = batch.replace(node=ed25519("other-node").public_key)
     theirs = resigned(bundle.entry[0], adopted, "other-node", bundle.ledger)
     with pytest.raises(VerificationError, match="another node's"):
-        read(replace(bundle, entry=(theirs,)))
+        read(bundle.replace(entry=(theirs,)))
 
 
 # Job and delivery
@@ -181,10 +181,10 @@ def test_another_nodes_signature_is_refused() -> None:
 def signed_alone(**changes: object) -> Bundle:
     """The receipt, changed, as its node itself would have signed it in a batch of its own."""
     bundle = decoded("signed")
-    body = replace(receipt_of(bundle), **changes).encode()  # type: ignore[arg-type]
-    batch = replace(Batch.decode(bundle.entry[0].record), root=leaf_hash(body), count=1)
+    body = receipt_of(bundle).replace(**changes).encode()  # type: ignore[arg-type]
+    batch = Batch.decode(bundle.entry[0].record).replace(root=leaf_hash(body), count=1)
     entry = resigned(bundle.entry[0], batch, "node", bundle.ledger)
-    return replace(bundle, body=body, leaf=(Leaf(index=0, path=()),), entry=(entry,))
+    return bundle.replace(body=body, leaf=(Leaf(index=0, path=()),), entry=(entry,))
 
 
 def test_a_receipt_is_for_what_its_job_plans() -> None:
@@ -194,7 +194,7 @@ def test_a_receipt_is_for_what_its_job_plans() -> None:
         changed = signed_alone(**changes)
         with pytest.raises(VerificationError, match="plans other work"):
             read(changed)
-        assert read(replace(changed, job=())).reached == ("signed",)
+        assert read(changed.replace(job=())).reached == ("signed",)
 
 
 @pytest.mark.parametrize(
@@ -204,24 +204,24 @@ def test_a_receipt_is_for_what_its_job_plans() -> None:
 )
 def test_another_job_of_the_same_client_is_refused(change: dict) -> None:
     bundle = decoded("signed")
-    job = replace(Job.decode(bundle.job[0].record), **change)
+    job = Job.decode(bundle.job[0].record).replace(**change)
     with pytest.raises(VerificationError, match="not the one the receipt names"):
-        read(replace(bundle, job=(resigned(bundle.job[0], job, "client", bundle.ledger),)))
+        read(bundle.replace(job=(resigned(bundle.job[0], job, "client", bundle.ledger),)))
 
 
 def test_a_job_not_signed_by_its_client_is_refused() -> None:
     bundle = decoded("signed")
     job = resigned(bundle.job[0], Job.decode(bundle.job[0].record), "node", bundle.ledger)
     with pytest.raises(SignatureError):
-        read(replace(bundle, job=(job,)))
+        read(bundle.replace(job=(job,)))
 
 
 def delivered(signer: str = "client", *, head: dict | None = None, **changes: object) -> Bundle:
     bundle = decoded("logged")
     delivery = Delivery.decode(bundle.delivery[0].record)
-    heads = tuple(replace(old, **(head or {})) for old in delivery.heads)
-    changed = replace(delivery, heads=heads, **changes)  # type: ignore[arg-type]
-    return replace(bundle, delivery=(resigned(bundle.delivery[0], changed, signer, bundle.ledger),))
+    heads = tuple(old.replace(**(head or {})) for old in delivery.heads)
+    changed = delivery.replace(heads=heads, **changes)  # type: ignore[arg-type]
+    return bundle.replace(delivery=(resigned(bundle.delivery[0], changed, signer, bundle.ledger),))
 
 
 def test_a_delivery_is_the_clients_and_covers_the_receipt() -> None:
@@ -288,10 +288,10 @@ def test_a_state_of_another_kind_is_refused() -> None:
 def test_no_state_without_a_certificate() -> None:
     bundle = decoded("upheld")
     with pytest.raises(MalformedBundleError):
-        read(replace(bundle, certified=()))
+        read(bundle.replace(certified=()))
     with pytest.raises(MalformedBundleError):
-        read(replace(bundle, certified=(), verdicts=()))
-    assert "certified" not in read(replace(bundle, certified=(), verdicts=(), states=())).reached
+        read(bundle.replace(certified=(), verdicts=()))
+    assert "certified" not in read(bundle.replace(certified=(), verdicts=(), states=())).reached
 
 
 def test_an_unsettled_receipt_shows_no_lot() -> None:
@@ -310,7 +310,7 @@ def test_another_spans_lot_is_refused(change: dict) -> None:
 
 
 def test_an_unvested_lot_and_a_missing_delivery_do_not_vest() -> None:
-    for bundle in (with_lot(vested=0), replace(vested(), delivery=())):
+    for bundle in (with_lot(vested=0), vested().replace(delivery=())):
         assert "upheld" in read(bundle, "upheld").reached
         with pytest.raises(PolicyError):
             read(bundle, "vested")
@@ -326,7 +326,7 @@ def test_a_balance_that_speaks_of_another_account_is_refused() -> None:
         assert read(forged(shown(), bundle, {key(bundle.body): value})).reached == ("certified",)
         other = fake_digest("other")
         with pytest.raises(VerificationError, match="not of one thing"):
-            read(forged(shown(), replace(bundle, body=other), {key(other): value})), kind
+            read(forged(shown(), bundle.replace(body=other), {key(other): value})), kind
 
 
 def test_a_hold_state_of_another_hold_is_refused() -> None:
@@ -337,7 +337,7 @@ def test_a_hold_state_of_another_hold_is_refused() -> None:
     key = hold_key(found.record.digest(bundle.ledger))
     for change in ({"amount_micro": 1}, {"holder": fake_digest("x")}, {"queue": fake_digest("x")}):
         with pytest.raises(VerificationError, match="not of one thing"):
-            read(forged(shown(), bundle, {key: replace(found.state, **change)}))
+            read(forged(shown(), bundle, {key: found.state.replace(**change)}))
 
 
 def test_an_absence_is_of_that_id_and_of_no_other() -> None:
@@ -346,9 +346,9 @@ def test_an_absence_is_of_that_id_and_of_no_other() -> None:
     assert read(forged(shown(), bundle, {other: b"here"}, shown_keys=[key]))
     present = forged(shown(), bundle, {key: b"here", other: b"here"}, shown_keys=[other])
     elsewhere_absent = forged(shown(), bundle, {key: b"here"}, shown_keys=[other])
-    for states in ((replace(present.states[0], value=b""),), elsewhere_absent.states):
+    for states in ((present.states[0].replace(value=b""),), elsewhere_absent.states):
         with pytest.raises(InclusionProofError):
-            read(replace(present, states=states))
+            read(present.replace(states=states))
     with pytest.raises(MalformedBundleError):
         read(forged(shown(), bundle, {key: b"here"}, shown_keys=[key]))
 
@@ -382,7 +382,7 @@ def test_a_verdict_of_a_later_round_counts() -> None:
 
 def lapsed(bundle: Bundle, *, states: dict | None = None) -> Bundle:
     """As if every check of the receipt had lapsed."""
-    state = replace(state_of(bundle), due=0, upheld=0, outcome=Outcome.INCONCLUSIVE)
+    state = state_of(bundle).replace(due=0, upheld=0, outcome=Outcome.INCONCLUSIVE)
     return forged(shown(), bundle, {key_of(bundle): state} | (states or {}), verdicts=())
 
 
@@ -390,9 +390,9 @@ def test_a_receipt_that_nobody_judged_is_inconclusive_without_a_verdict() -> Non
     bundle = lapsed(decoded("upheld"))
     assert read(bundle).work == "inconclusive"
     unsure = decoded("inconclusive").verdicts
-    verdict = replace(Verdict.decode(unsure[0].verdict), receipt=state_of(bundle).receipt)
+    verdict = Verdict.decode(unsure[0].verdict).replace(receipt=state_of(bundle).receipt)
     with pytest.raises(MalformedBundleError, match="lapsed"):
-        read(replace(bundle, verdicts=(shown_verdict(shown(), verdict),)))
+        read(bundle.replace(verdicts=(shown_verdict(shown(), verdict),)))
 
 
 def test_a_receipt_that_nobody_judged_never_vests() -> None:
@@ -443,18 +443,18 @@ def test_a_verdict_outside_its_reveal_is_refused(reveal: dict) -> None:
 def test_a_judged_state_comes_with_its_verdict() -> None:
     for name in ("upheld", "refuted", "inconclusive"):
         with pytest.raises(MalformedBundleError, match="comes with a verdict"):
-            read(replace(decoded(name), verdicts=()))
+            read(decoded(name).replace(verdicts=()))
 
 
 def test_an_unjudged_state_has_no_verdict() -> None:
     with pytest.raises(VerificationError):
-        read(replace(decoded("certified"), verdicts=decoded("upheld").verdicts))
+        read(decoded("certified").replace(verdicts=decoded("upheld").verdicts))
 
 
 def test_verdicts_ascend_by_member() -> None:
     bundle = decoded("upheld")
     verdict = Verdict.decode(bundle.verdicts[0].verdict)
-    parts = [shown_verdict(shown(), replace(verdict, member=member)) for member in (0, 1)]
+    parts = [shown_verdict(shown(), verdict.replace(member=member)) for member in (0, 1)]
     state = {key_of(bundle): state_of(bundle)}
     assert "upheld" in read(forged(shown(), bundle, state, verdicts=tuple(parts))).reached
     for wrong in (parts[::-1], [parts[0], parts[0]]):
@@ -475,9 +475,9 @@ def test_a_quorum_short_by_one_is_refused() -> None:
 def test_a_bitmap_counts_only_who_signed(bitmap: bytes) -> None:
     """Spare bits, other signers, another length: weight comes from the bitmap, so it is exact."""
     bundle = vested(signers=(0, 2))
-    certified = replace(bundle.certified[0], signers=bitmap)
+    certified = bundle.certified[0].replace(signers=bitmap)
     with pytest.raises(CertificateError):
-        read(replace(bundle, certified=(certified,)))
+        read(bundle.replace(certified=(certified,)))
 
 
 def test_a_signer_counted_twice_is_refused() -> None:
@@ -485,16 +485,16 @@ def test_a_signer_counted_twice_is_refused() -> None:
     alone = vested(signers=(0,)).certified[0]
     for bitmap in (b"\x03", b"\x05"):
         with pytest.raises(CertificateError):
-            read(vested(certified=(replace(alone, signers=bitmap),)))
+            read(vested(certified=(alone.replace(signers=bitmap),)))
 
 
 def test_an_aggregate_at_infinity_is_refused() -> None:
     bundle = decoded("upheld")
     infinity = bytes([0xC0]) + bytes(95)
     for signers in (bundle.certified[0].signers, b"\x00", b"\x07"):
-        certified = replace(bundle.certified[0], aggregate=infinity, signers=signers)
+        certified = bundle.certified[0].replace(aggregate=infinity, signers=signers)
         with pytest.raises(CertificateError):
-            read(replace(bundle, certified=(certified,)))
+            read(bundle.replace(certified=(certified,)))
 
 
 def test_another_committee_certifies_nothing() -> None:
@@ -518,9 +518,9 @@ def test_another_committee_certifies_nothing() -> None:
 def test_a_certificate_of_another_round_or_ledger_is_refused() -> None:
     first, second = vested(number=7), vested(number=8)
     assert "vested" in read(first).reached
-    certified = replace(first.certified[0], aggregate=second.certified[0].aggregate)
+    certified = first.certified[0].replace(aggregate=second.certified[0].aggregate)
     with pytest.raises(CertificateError):
-        read(replace(first, certified=(certified,)))
+        read(first.replace(certified=(certified,)))
     with pytest.raises(CertificateError):
         read(vested(ledger_in_statement=elsewhere().policy.ledger_id))
 
@@ -533,8 +533,8 @@ def test_a_round_stands_at_its_own_log_size() -> None:
 @pytest.mark.parametrize("require", REQUIREMENTS)
 @pytest.mark.parametrize("name", ["hold open", "hold released", "account", "key", "absent"])
 def test_no_balance_without_its_rounds_certificate(name: str, require: str) -> None:
-    bundle = replace(decoded(name), certified=(), states=())
+    bundle = decoded(name).replace(certified=(), states=())
     with pytest.raises(CertificateError, match="without its round's certificate"):
         read(bundle, require)
     with pytest.raises(VerificationError):
-        read(replace(decoded(name), certified=()), require)
+        read(decoded(name).replace(certified=()), require)

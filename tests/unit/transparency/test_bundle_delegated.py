@@ -3,7 +3,6 @@ specs/bundle.md §3 and §5."""
 
 import tempfile
 from collections.abc import Callable
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -108,23 +107,23 @@ def _signed_by(name: str, signer: Ed25519Signer) -> Bundle:
     made = bundle(name)
     record = decode_hold(made.entry[0].record)
     signature = signer.sign(record.signing_bytes(delegated().ledger_id))
-    return replace(made, entry=(replace(made.entry[0], signature=signature),))
+    return made.replace(entry=(made.entry[0].replace(signature=signature),))
 
 
 @pytest.mark.parametrize(
     ("change", "error"),
     [
         (lambda: _signed_by("machine", ed25519("client")), VerificationError),
-        (lambda: replace(bundle("second key"), states=bundle("second key").states[:1]), SignatureError),
+        (lambda: bundle("second key").replace(states=bundle("second key").states[:1]), SignatureError),
         (
-            lambda: replace(
-                bundle("machine"), states=(bundle("machine").states[0], bundle("second key").states[1])
+            lambda: bundle("machine").replace(
+                states=(bundle("machine").states[0], bundle("second key").states[1])
             ),
             MalformedBundleError,
         ),
-        (lambda: replace(bundle("machine"), states=bundle("first key").states), VerificationError),
-        (lambda: replace(bundle("own"), states=bundle("machine").states), VerificationError),
-        (lambda: replace(bundle("machine"), subject=Subject.BATCH, states=()), VerificationError),
+        (lambda: bundle("machine").replace(states=bundle("first key").states), VerificationError),
+        (lambda: bundle("own").replace(states=bundle("machine").states), VerificationError),
+        (lambda: bundle("machine").replace(subject=Subject.BATCH, states=()), VerificationError),
     ],
     ids=["holder signs", "key left out", "a key for nothing", "another hold", "own", "as a batch"],
 )

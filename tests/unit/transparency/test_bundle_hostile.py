@@ -3,7 +3,6 @@
 import gc
 import random
 from collections.abc import Iterator
-from dataclasses import fields, replace
 from time import process_time
 
 import pytest
@@ -77,7 +76,7 @@ def _hostile() -> Iterator[tuple[str, bytes]]:
 
 
 def _with(field: str, value: object) -> list:
-    names = [field.name for field in fields(Bundle)]
+    names = list(Bundle.__struct_fields__)
     values = Bundle.decode(shown()["upheld"]).to_values()
     values[2 + names.index(field)] = value  # type: ignore[call-overload]
     return values
@@ -161,9 +160,9 @@ def test_a_flood_of_bad_signatures_is_cheap() -> None:
     certified, shown_verdict = bundle.certified[0], bundle.verdicts[0]
     verify_bundle(shown()["vested"], shown().policy)  # proofs of possession are checked once
     other = Bundle.decode(shown()["certified"]).certified[0].aggregate
-    wrong_certificate = replace(bundle, certified=(replace(certified, aggregate=other),))
-    reveal = replace(shown_verdict.reveal, signature=other)
-    wrong_reveal = replace(bundle, verdicts=(replace(shown_verdict, reveal=reveal),))
+    wrong_certificate = bundle.replace(certified=(certified.replace(aggregate=other),))
+    reveal = shown_verdict.reveal.replace(signature=other)
+    wrong_reveal = bundle.replace(verdicts=(shown_verdict.replace(reveal=reveal),))
     for changed, kind in ((wrong_certificate, CertificateError), (wrong_reveal, SignatureError)):
         error, spent = refuse(changed.encode())
         assert type(error) is kind
@@ -184,10 +183,10 @@ def test_pairings_come_last() -> None:
 
     bundle = Bundle.decode(shown()["vested"])
     for changed in (
-        replace(bundle, states=bundle.states[::-1]),
-        replace(bundle, delivery=bundle.job),
-        replace(bundle, entry=(replace(bundle.entry[0], signature=bytes(64)),)),
-        replace(bundle, verdicts=Bundle.decode(shown()["refuted"]).verdicts),
+        bundle.replace(states=bundle.states[::-1]),
+        bundle.replace(delivery=bundle.job),
+        bundle.replace(entry=(bundle.entry[0].replace(signature=bytes(64)),)),
+        bundle.replace(verdicts=Bundle.decode(shown()["refuted"]).verdicts),
     ):
         with pytest.raises(VerificationError):
             verify_bundle(changed.encode(), shown().policy, backend=NoPairing())

@@ -36,7 +36,7 @@ def with_lines(*names: str, extra: tuple = ()) -> Bundle:
     note = parse_note(bundle.checkpoint)
     lines = [line for line in note.signatures if line.name in names]
     ordered = tuple(sorted([*lines, *extra], key=lambda line: line.line))
-    return replace(bundle, checkpoint=Note(text=note.text, signatures=ordered).encode())
+    return bundle.replace(checkpoint=Note(text=note.text, signatures=ordered).encode())
 
 
 def strangers_line() -> object:

@@ -2,7 +2,6 @@
 
 import tempfile
 from collections.abc import Callable
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -102,7 +101,7 @@ class Rotated:
         logged = Entry.decode(entry)
         place = Place(time_unix_ms=logged.time_unix_ms, index=at, path=tuple(path))
         signed = SignedRecord(record=logged.record.encode(), signature=logged.signature, place=(place,))
-        return replace(key, subject=Subject.BATCH, body=b"", entry=(signed,))
+        return key.replace(subject=Subject.BATCH, body=b"", entry=(signed,))
 
     def shown(self, name: str) -> MapValue:
         """A key's state with its proof, under the last round."""
@@ -149,7 +148,7 @@ def test_without_the_key_it_verifies_under_the_first_and_fails(name: str) -> Non
     whole = bundle(name)
     states = split_states(whole)
     bare = tuple(state for state in (states.own, states.lot) if state is not None)
-    changed = replace(whole, states=bare, certified=whole.certified if bare else ())
+    changed = whole.replace(states=bare, certified=whole.certified if bare else ())
     refuse(changed, SignatureError)
 
 
@@ -160,30 +159,30 @@ def test_a_retired_first_key_that_is_shown_signs_nothing_later(name: str) -> Non
     signed = whole.entry[0]
     first = ed25519(account)
     record = decode_logged(whole.entry[0].record)
-    stolen = replace(signed, signature=first.sign(record.signing_bytes(whole.ledger)))
+    stolen = signed.replace(signature=first.sign(record.signing_bytes(whole.ledger)))
     old = rotated().shown("client's first key")
     if name == "hold":
         assert decode_part(KeyState, old.value).until_index
         states = (whole.states[0], old)
         # Not logged so, hence the place fails first where it is checked first: any error is a refusal.
         with pytest.raises((SignatureError, InclusionProofError)):
-            verify_bundle(replace(whole, entry=(stolen,), states=states).encode(), rotated().policy)
-        refuse(replace(whole, states=states), SignatureError, "no key of the account")
+            verify_bundle(whole.replace(entry=(stolen,), states=states).encode(), rotated().policy)
+        refuse(whole.replace(states=states), SignatureError, "no key of the account")
         return
     with pytest.raises((SignatureError, InclusionProofError)):
-        verify_bundle(replace(whole, entry=(stolen,)).encode(), rotated().policy)
+        verify_bundle(whole.replace(entry=(stolen,)).encode(), rotated().policy)
 
 
 def test_a_delivery_by_a_retired_key_is_refused() -> None:
     """L14: the thief of the client's first key accepts nothing: such a delivery is in no certified map."""
     whole = bundle("receipt")
     delivery = decode_part(Delivery, whole.delivery[0].record)
-    forged = replace(delivery, closes=1 - delivery.closes)
+    forged = delivery.replace(closes=1 - delivery.closes)
     signature = ed25519("client").sign(forged.signing_bytes(whole.ledger))
-    changed = replace(whole.delivery[0], record=forged.encode(), signature=signature)
-    refuse(replace(whole, delivery=(changed,)), InclusionProofError)
+    changed = whole.delivery[0].replace(record=forged.encode(), signature=signature)
+    refuse(whole.replace(delivery=(changed,)), InclusionProofError)
     same = ed25519("client").sign(delivery.signing_bytes(whole.ledger))
-    refuse(replace(whole, delivery=(replace(whole.delivery[0], signature=same),)), SignatureError)
+    refuse(whole.replace(delivery=(whole.delivery[0].replace(signature=same),)), SignatureError)
 
 
 def _is_of(party: str, shown: MapValue) -> bool:
@@ -195,28 +194,28 @@ def _moved(states: tuple[MapValue, ...]) -> tuple[MapValue, ...]:
 
 
 CHANGES: dict[str, tuple[Callable[[Bundle], Bundle], type[CreditLedgerError]]] = {
-    "keys reversed": (lambda b: replace(b, states=_moved(b.states)), MalformedBundleError),
+    "keys reversed": (lambda b: b.replace(states=_moved(b.states)), MalformedBundleError),
     "a key twice": (
-        lambda b: replace(b, states=(*b.states[:3], b.states[2], *b.states[4:])),
+        lambda b: b.replace(states=(*b.states[:3], b.states[2], *b.states[4:])),
         MalformedBundleError,
     ),
     "indices swapped": (
-        lambda b: replace(b, states=(*b.states[:5], b.states[6], b.states[5])),
+        lambda b: b.replace(states=(*b.states[:5], b.states[6], b.states[5])),
         InclusionProofError,
     ),
-    "no indices": (lambda b: replace(b, states=b.states[:5]), MalformedBundleError),
-    "one index": (lambda b: replace(b, states=b.states[:6]), MalformedBundleError),
+    "no indices": (lambda b: b.replace(states=b.states[:5]), MalformedBundleError),
+    "one index": (lambda b: b.replace(states=b.states[:6]), MalformedBundleError),
     "indices before keys": (
-        lambda b: replace(b, states=(*b.states[:2], *b.states[5:], *b.states[2:5])),
+        lambda b: b.replace(states=(*b.states[:2], *b.states[5:], *b.states[2:5])),
         MalformedBundleError,
     ),
-    "a key too few": (lambda b: replace(b, states=(*b.states[:2], *b.states[3:])), SignatureError),
+    "a key too few": (lambda b: b.replace(states=(*b.states[:2], *b.states[3:])), SignatureError),
     "another index": (
-        lambda b: replace(b, states=(*b.states[:6], replace(b.states[6], value=bytes(8)))),
+        lambda b: b.replace(states=(*b.states[:6], b.states[6].replace(value=bytes(8)))),
         InclusionProofError,
     ),
     "no certified round": (
-        lambda b: replace(b, certified=(), states=(), verdicts=()),
+        lambda b: b.replace(certified=(), states=(), verdicts=()),
         SignatureError,
     ),
 }
@@ -234,25 +233,25 @@ def test_keys_and_indices_have_one_form(name: str) -> None:
 
 def test_a_key_that_signed_nothing_is_refused() -> None:
     whole, other = bundle("hold"), rotated().shown("node's second key")
-    refuse(replace(whole, states=(whole.states[0], other)), SignatureError)
+    refuse(whole.replace(states=(whole.states[0], other)), SignatureError)
     receipt = bundle("receipt")
     own, _, *keys, of_job, _ = receipt.states
-    undelivered = replace(receipt, delivery=(), states=(own, *keys, of_job))
+    undelivered = receipt.replace(delivery=(), states=(own, *keys, of_job))
     refuse(undelivered, MalformedBundleError, "signed nothing")
     used = [shown for shown in keys if not _is_of("next client", shown)]
     assert len(used) == len(keys) - 1
-    assert verify_bundle(replace(undelivered, states=(own, *used, of_job)).encode(), rotated().policy)
+    assert verify_bundle(undelivered.replace(states=(own, *used, of_job)).encode(), rotated().policy)
     batch = bundle("batch")
     with pytest.raises((SignatureError, MalformedBundleError)):
         verify_bundle(
-            replace(batch, states=(rotated().shown("client's first key"),)).encode(), rotated().policy
+            batch.replace(states=(rotated().shown("client's first key"),)).encode(), rotated().policy
         )
 
 
 def test_keys_ascend() -> None:
     """All of them proven, and all of them used: only their order is wrong."""
     whole = bundle("receipt")
-    refuse(replace(whole, states=_moved(whole.states)), MalformedBundleError, "not ascending")
+    refuse(whole.replace(states=_moved(whole.states)), MalformedBundleError, "not ascending")
 
 
 def test_a_round_speaks_of_no_entry_after_it() -> None:
@@ -268,15 +267,15 @@ def test_a_key_state_that_the_round_does_not_have_is_refused() -> None:
     whole = bundle("batch")
     state = decode_part(KeyState, whole.states[0].value)
     for changed in (
-        replace(state, from_index=0),
-        replace(state, key=ed25519("thief").public_key),
-        replace(state, account=ed25519("client").public_key),
+        state.replace(from_index=0),
+        state.replace(key=ed25519("thief").public_key),
+        state.replace(account=ed25519("client").public_key),
     ):
-        value = replace(whole.states[0], value=changed.encode())
-        refuse(replace(whole, states=(value,)), InclusionProofError)
+        value = whole.states[0].replace(value=changed.encode())
+        refuse(whole.replace(states=(value,)), InclusionProofError)
 
 
 def test_a_batch_with_a_key_needs_the_certificate() -> None:
     whole = bundle("batch")
-    certified = replace(whole.certified[0], aggregate=bytes([0xC0]) + bytes(95))
-    refuse(replace(whole, certified=(certified,)), CertificateError)
+    certified = whole.certified[0].replace(aggregate=bytes([0xC0]) + bytes(95))
+    refuse(whole.replace(certified=(certified,)), CertificateError)

@@ -1,7 +1,5 @@
 """How many bytes a proof takes: what travels beside a receipt."""
 
-from dataclasses import replace
-
 import pytest
 
 from creditledger.records.receipt import ChainHead, Delivery
@@ -55,7 +53,7 @@ def test_a_settled_receipt_carries_two_states() -> None:
     bundle = Bundle.decode(shown()["vested"])
     assert len(bundle.states) == 2
     state = ReceiptState.decode(bundle.states[0].value)
-    assert replace(state, settled=1) == state
+    assert state.replace(settled=1) == state
 
 
 def test_the_longest_plan_fits() -> None:
@@ -67,4 +65,4 @@ def test_the_longest_plan_fits() -> None:
     delivery = Delivery(client=bytes(32), job=bytes(32), heads=heads, closes=1)
     bundle = Bundle.decode(shown()["vested"])
     long = SignedRecord(record=delivery.encode(), signature=bytes(64), place=())
-    assert len(replace(bundle, job=(long,), delivery=(long,)).encode()) < BUNDLE_BYTES_MAX
+    assert len(bundle.replace(job=(long,), delivery=(long,)).encode()) < BUNDLE_BYTES_MAX

@@ -4,7 +4,6 @@
 
 import json
 import os
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -57,15 +56,15 @@ def result(found: Verified) -> dict[str, Any]:
 def _refused(name: str) -> bytes:
     bundle = Bundle.decode(shown()["upheld"])
     if name == "leaf-index-plus-one":
-        return replace(bundle, leaf=(replace(bundle.leaf[0], index=bundle.leaf[0].index + 1),)).encode()
+        return bundle.replace(leaf=(bundle.leaf[0].replace(index=bundle.leaf[0].index + 1),)).encode()
     if name == "without-its-certificate":
-        return replace(Bundle.decode(shown()["account"]), certified=(), states=()).encode()
+        return Bundle.decode(shown()["account"]).replace(certified=(), states=()).encode()
     if name == "without-its-verdict":
-        return replace(bundle, verdicts=()).encode()
+        return bundle.replace(verdicts=()).encode()
     if name == "lines-reversed":
         text, lines = bundle.checkpoint.split(b"\n\n")
         ordered = lines.splitlines(keepends=True)
-        return replace(bundle, checkpoint=text + b"\n\n" + b"".join(ordered[::-1])).encode()
+        return bundle.replace(checkpoint=text + b"\n\n" + b"".join(ordered[::-1])).encode()
     return elsewhere()["undrawn vested"]
 
 

@@ -89,8 +89,8 @@ def account_proof(case: Case) -> bytes:
 
 def resigned(case: Case, **fields: object) -> dict[str, object]:
     """Its verdict with other fields: no longer what lies under the reveal."""
-    verdict = replace(Verdict.decode(case.parts.verdict.verdict), **fields)
-    return {"verdict": replace(case.parts.verdict, verdict=verdict.encode())}
+    verdict = Verdict.decode(case.parts.verdict.verdict).replace(**fields)
+    return {"verdict": case.parts.verdict.replace(verdict=verdict.encode())}
 
 
 def sketches(case: Case, *keep: int, salt: bytes | None = None) -> dict[str, object]:
@@ -124,33 +124,33 @@ def handover(case: Case, *, signer: int = 1, **fields: object) -> dict[str, obje
         root=bytes(32),
     )
     key = case.pool.nodes[signer]
-    return {"handover": sign_handover(replace(said, **fields), key=key, ledger_id=case.pool.ledger.id)}
+    return {"handover": sign_handover(said.replace(**fields), key=key, ledger_id=case.pool.ledger.id)}
 
 
 def other_job(case: Case) -> dict[str, object]:
     job = Job.decode(case.parts.job)
-    return {"job": replace(job, max_price_micro=job.max_price_micro + 1).encode()}
+    return {"job": job.replace(max_price_micro=job.max_price_micro + 1).encode()}
 
 
 def other_parameters(case: Case) -> dict[str, object]:
     terms = Parameters.decode(case.parts.parameters)
-    return {"parameters": replace(terms, grace_ms=terms.grace_ms + 1).encode()}
+    return {"parameters": terms.replace(grace_ms=terms.grace_ms + 1).encode()}
 
 
 def other_signature(case: Case) -> dict[str, object]:
     proof = Bundle.decode(case.parts.proof)
-    entry = replace(proof.entry[0], signature=flipped(proof.entry[0].signature))
-    return {"proof": replace(proof, entry=(entry,)).encode()}
+    entry = proof.entry[0].replace(signature=flipped(proof.entry[0].signature))
+    return {"proof": proof.replace(entry=(entry,)).encode()}
 
 
 def other_reveal(case: Case, signature: bytes) -> dict[str, object]:
     shown = case.parts.verdict
-    return {"verdict": replace(shown, reveal=replace(shown.reveal, signature=signature))}
+    return {"verdict": shown.replace(reveal=shown.reveal.replace(signature=signature))}
 
 
 def later_leaf(case: Case) -> dict[str, object]:
     shown = case.parts.verdict
-    return {"verdict": replace(shown, leaf=replace(shown.leaf, index=shown.leaf.index ^ 1))}
+    return {"verdict": shown.replace(leaf=shown.leaf.replace(index=shown.leaf.index ^ 1))}
 
 
 def before_salted(case: Case) -> dict[str, object]:
@@ -170,7 +170,7 @@ def about_the_window_before(case: Case) -> dict[str, object]:
 def lying(case: Case, statistics: bytes) -> dict[str, object]:
     """A verdict that its member signed, over statistics of its own making."""
     verdict = Verdict.decode(case.parts.verdict.verdict)
-    verdict = replace(verdict, evidence=evidence_digest(bytes(32), statistics))
+    verdict = verdict.replace(evidence=evidence_digest(bytes(32), statistics))
     one = JournaledVerdict(verdict=verdict, salt=bytes(32), statistics=statistics)
     made = RoundVerdicts(number=verdict.round, salt=bytes(32), verdicts=(one,))
     shown = shown_verdicts(made, member=0, key=validator_key(0), ledger_id=case.pool.ledger.id)

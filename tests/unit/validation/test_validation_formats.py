@@ -1,7 +1,5 @@
 """fp16 and fp32 nodes are held to the precision they declare. Source: specs/check.md §5.1."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
@@ -36,7 +34,7 @@ def judged(
     pool: WorkingPool, delivered: Dtype, kernel: Kernel, *, declared: Dtype | None = None
 ) -> Judgement:
     """Node 0's one receipt, judged by validator 0."""
-    numerics = replace(BF16_NUMERICS, activations=declared or delivered)
+    numerics = BF16_NUMERICS.replace(activations=declared or delivered)
     rows = rounded_to(inputs_of(SHAPE, 256, seed=5), delivered)
     outputs = rounded_to(kernel(rows, 0, 2), delivered)
     minter = pool.minter(0, numerics=numerics)

@@ -1,7 +1,6 @@
 """A refutation ships what it rests on, and the check comes out again. Source: specs/validation.md §10."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from hashlib import sha256
 
 import numpy as np
@@ -98,7 +97,7 @@ def test_a_box_is_of_one_receipt(pool: WorkingPool) -> None:
     (receipt,) = cheated(pool)
     pool.check()
     sealed = sealed_refutation(pool.ledger, receipt)
-    other = replace(receipt, duration_ms=receipt.duration_ms + 1)
+    other = receipt.replace(duration_ms=receipt.duration_ms + 1)
     digest = other.digest(pool.ledger.id)
     DirectoryEvidence(pool.ledger.path).ship(f"{digest.hex()}-1-0.refutation", sealed)
     with pytest.raises(OpeningError):
@@ -204,9 +203,9 @@ def test_a_box_of_another_epoch_owes_nothing_to_these_parameters(pool: WorkingPo
         terms = parameters_in_force(state)
     said = {"place": 0, "parameters": terms, "ledger_id": pool.ledger.id}
     assert read_box(box, b"", batch=batch, **said) is Reason.OPENING
-    assert read_box(box, b"", batch=replace(batch, audit_epoch=7), **said) is Reason.NO_DATA
+    assert read_box(box, b"", batch=batch.replace(audit_epoch=7), **said) is Reason.NO_DATA
     strange = b"no box at all"
-    batch = replace(batch, sealed=sha256(strange).digest())
+    batch = batch.replace(sealed=sha256(strange).digest())
     assert read_box(strange, b"", batch=batch, **said) is Reason.OPENING
 
 

@@ -1,7 +1,6 @@
 """Verdicts are bound before they are shown, whatever happens in between. Source: specs/validation.md §6-7."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -176,7 +175,7 @@ def test_a_journal_keeps_one_round_of_a_number(tmp_path: Path) -> None:
     journal.note_attested(ROUND)
     journal.note_attested(ROUND)
     with pytest.raises(IntegrityError):
-        journal.note_attested(replace(ROUND, digest=fake_digest("other")))
+        journal.note_attested(ROUND.replace(digest=fake_digest("other")))
     assert journal.attested(3) == journal.latest_attested() == ROUND
     assert journal.attested(4) is None
     journal.close()
@@ -201,7 +200,7 @@ def test_a_journal_keeps_verdicts_with_their_salts(tmp_path: Path) -> None:
     journal.note_verdicts(bound)
     assert journal.verdicts(3) == bound
     with pytest.raises(IntegrityError):
-        journal.note_verdicts(replace(bound, salt=bytes(32)))
+        journal.note_verdicts(bound.replace(salt=bytes(32)))
     journal.close()
 
 

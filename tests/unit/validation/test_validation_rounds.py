@@ -55,7 +55,7 @@ def forge_credits(pool: WorkingPool) -> None:
     with pool.ledger._store.write() as view:
         state = State(state_of(view))
         account = reading.account_state(state.view, pool.client.public_key)
-        richer = replace(account, available_micro=account.available_micro + 10**12)
+        richer = account.replace(available_micro=account.available_micro + 10**12)
         state.put_entry(account_key(account.account), richer)
 
 
@@ -79,7 +79,7 @@ def test_a_round_that_replay_does_not_give_is_certified_by_nobody(
     honest = rounds.round_to_sign
 
     def forged(*arguments: object) -> Round:
-        return replace(honest(*arguments), **{what: fake_digest("forged", what)})
+        return honest(*arguments).replace(**{what: fake_digest("forged", what)})
 
     with monkeypatch.context() as bypass:
         bypass.setattr(rounds, "round_to_sign", forged)
