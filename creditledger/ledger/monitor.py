@@ -3,7 +3,7 @@
 Source: specs/ledger.md §14."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Final
 
 from creditledger.credits import reading
@@ -149,15 +149,15 @@ class _Scan:
         return tuple(found)
 
     def _in_fields(self, row: Fields) -> Iterator[str]:
-        for field in fields(row):
-            value = getattr(row, field.name)
+        for name in row.__struct_fields__:
+            value = getattr(row, name)
             if isinstance(value, bytes):
-                if value in self._names or (field.name in REFERENCES and self._is_ours(field.name, value)):
-                    yield field.name
+                if value in self._names or (name in REFERENCES and self._is_ours(name, value)):
+                    yield name
                 continue
             for item in value if isinstance(value, tuple) else (value,):
                 if isinstance(item, Fields):
-                    yield from (f"{field.name}.{place}" for place in self._in_fields(item))
+                    yield from (f"{name}.{place}" for place in self._in_fields(item))
 
     def _is_ours(self, what: str, digest: bytes) -> bool:
         """Whether the record with this digest names us."""

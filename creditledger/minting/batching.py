@@ -69,4 +69,4 @@ def sign_batch(
 
 def batch_root(receipts: Sequence[bytes]) -> bytes:
     """The RFC 6962 root over encoded receipts."""
-    return root_from_leaf_hashes(leaf_hash(receipt) for receipt in receipts)
+    return root_from_leaf_hashes(list(map(leaf_hash, receipts)))

@@ -59,6 +59,8 @@ class Row:
     """The most items that an array in the encoding has; None if a field has no such limit."""
     wire: Wire | None
     """The short way between an instance and its bytes; None where text is in it."""
+    own_rules: bool
+    """Whether there are rules between its fields."""
     rules: Callable[[Any], None] | None
     """Checks the rules between fields, in it and in the rows inside it; None where there are none."""
 
@@ -67,6 +69,7 @@ def _row(cls: Any) -> Row:
     hints = get_type_hints(cls, include_extras=True)
     names = cls.__struct_fields__
     columns = [_column(name, hints[name]) for name in names]
+    own_rules = sum("check_rules" in vars(base) for base in cls.__mro__) > 1  # the first of all is empty
     tags = (int(cls.KIND), VERSION) if hasattr(cls, "KIND") else ()
     return Row(
         names=names,
@@ -80,7 +83,8 @@ def _row(cls: Any) -> Row:
         wire=None
         if any(column.has_text for column in columns)
         else wire_of(cls, tags=tags, fields=len(names)),
-        rules=_rules(cls, columns),
+        own_rules=own_rules,
+        rules=_rules(cls, columns) if own_rules or any(column.rules for column in columns) else None,
     )
 
 
@@ -119,11 +123,10 @@ def _compiled_unpack(cls: Any, columns: Sequence[Column], *, first: int) -> Call
     return _compiled("values", f"new_record({', '.join(items)})", {**names, "new_record": cls})
 
 
-def _rules(cls: Any, columns: Sequence[Column]) -> Callable[[Any], None] | None:
-    own = sum("check_rules" in vars(base) for base in cls.__mro__) > 1  # the base of all has an empty one
+def _rules(cls: Any, columns: Sequence[Column]) -> Callable[[Any], None]:
     inner = [(column.name, column.rules) for column in columns if column.rules]
     if not inner:
-        return cls.check_rules if own else None
+        return cls.check_rules  # type: ignore[no-any-return]
 
     def check(record: Any) -> None:
         for name, rules in inner:

@@ -104,7 +104,7 @@ class Receipt(Record):
             raise MalformedRecordError("window is not aligned", expected="start % 256 == 0, 1..256 positions")
         if self.output_kind not in _OUTPUT_KINDS:
             raise MalformedRecordError("output kind is not known", found=str(self.output_kind))
-        if self.output_kind == OutputKind.ACTIVATIONS and self.sampler != ZERO_DIGEST:
+        if self.sampler != ZERO_DIGEST and self.output_kind == OutputKind.ACTIVATIONS:
             raise MalformedRecordError("activations have no sampler", expected="32 zero bytes")
 
 

@@ -51,7 +51,8 @@ class Fields(Struct, metaclass=FieldsType):
         if not row.is_sound(self):
             for check, value in zip(row.checks, row.read(self), strict=True):
                 check(value)
-        self.check_rules()
+        if row.own_rules:
+            self.check_rules()
 
     def check_rules(self) -> None:
         """Rules between fields. Raises MalformedRecordError."""

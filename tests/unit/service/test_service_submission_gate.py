@@ -2,10 +2,11 @@
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec import StructMeta
 
 from creditledger.errors import ConflictError, CreditLedgerError, RateLimitError
 from creditledger.ledger.ledger import Ledger
@@ -165,7 +166,5 @@ def test_every_kind_that_an_account_signs_is_known() -> None:
 
 
 def _claimed(kind: type[Record]) -> bytes | None:
-    blank = object.__new__(kind)
-    for field in fields(kind):
-        object.__setattr__(blank, field.name, b"x")
+    blank = StructMeta.__call__(kind, **dict.fromkeys(kind.__struct_fields__, b"x"))
     return claimed_account(blank)
