@@ -115,6 +115,34 @@ def change(
     ``spendable`` is available less overdrawn: it may fall to minus the credit line. Raises
     InsufficientCreditError below that, AmountError where a part leaves 0..2^63-1."""
     before = account_of(state, account)
+    after = _changed(
+        before, spendable=spendable, held=held, unvested=unvested, verified=verified, metered=metered
+    )
+    state.put_entry(account_key(account), after)
+    _carry(state, (before, after))
+    return after
+
+
+def pay(state: State, payer: bytes, payee: bytes, amount_micro: int) -> None:
+    """Move spendable credits between two accounts. Raises as `change`."""
+    before = account_of(state, payer)
+    after = _changed(before, spendable=-amount_micro)
+    state.put_entry(account_key(payer), after)
+    theirs_before = account_of(state, payee)
+    theirs_after = _changed(theirs_before, spendable=amount_micro)
+    state.put_entry(account_key(payee), theirs_after)
+    _carry(state, (before, after), (theirs_before, theirs_after))
+
+
+def _changed(
+    before: AccountState,
+    *,
+    spendable: int = 0,
+    held: int = 0,
+    unvested: int = 0,
+    verified: int = 0,
+    metered: int = 0,
+) -> AccountState:
     net = before.available_micro - before.overdrawn_micro + spendable
     if spendable < 0 and net < -before.credit_line_micro:
         raise InsufficientCreditError(
@@ -122,7 +150,7 @@ def change(
             expected=f"{-spendable} micro-credits",
             found=f"{spendable_micro(before)} micro-credits",
         )
-    after = before.replace(
+    return before.replace(
         available_micro=require_amount(max(net, 0)),
         overdrawn_micro=require_amount(max(-net, 0)),
         held_micro=require_amount(before.held_micro + held),
@@ -131,9 +159,6 @@ def change(
         verified_micro=min(before.verified_micro + verified, AMOUNT_MAX),
         metered_micro=min(before.metered_micro + metered, AMOUNT_MAX),
     )
-    state.put_entry(account_key(account), after)
-    _carry(state, before, after)
-    return after
 
 
 def suspend(state: State, node: bytes) -> None:
@@ -174,15 +199,20 @@ def raise_ceiling(state: State, amount_micro: int) -> None:
     state.put_row(_TOTALS, totals.replace(ceiling_micro=ceiling))
 
 
-def _carry(state: State, before: AccountState, after: AccountState) -> None:
+def _carry(state: State, *changes: tuple[AccountState, AccountState]) -> None:
+    """Bring the sums after the accounts: pairs of before and after."""
     totals = totals_of(state)
+    available, overdrawn = totals.available_micro, totals.overdrawn_micro
+    held, unvested = totals.held_micro, totals.unvested_micro
+    for before, after in changes:
+        available += after.available_micro - before.available_micro
+        overdrawn += after.overdrawn_micro - before.overdrawn_micro
+        held += after.held_micro - before.held_micro
+        unvested += after.unvested_micro - before.unvested_micro
     state.put_row(
         _TOTALS,
         totals.replace(
-            available_micro=totals.available_micro + after.available_micro - before.available_micro,
-            overdrawn_micro=totals.overdrawn_micro + after.overdrawn_micro - before.overdrawn_micro,
-            held_micro=totals.held_micro + after.held_micro - before.held_micro,
-            unvested_micro=totals.unvested_micro + after.unvested_micro - before.unvested_micro,
+            available_micro=available, overdrawn_micro=overdrawn, held_micro=held, unvested_micro=unvested
         ),
     )
 

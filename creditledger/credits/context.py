@@ -3,10 +3,11 @@
 Source: specs/credits.md §1."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
 from typing import Final, Protocol
+
+from msgspec import Struct
 
 from creditledger.records.parameters import Parameters
 from creditledger.transparency.bls import BlsBackend, verify_bls
@@ -30,8 +31,7 @@ class SignatureVerifier(Protocol):
         """A quorum of ``committee`` signed ``statement``. Raises CertificateError."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FoldContext:
+class FoldContext(Struct, frozen=True, kw_only=True):
     """Where the entry to be folded stands."""
 
     ledger_id: bytes

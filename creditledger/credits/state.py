@@ -4,7 +4,7 @@ What a round certifies lives under ``m/``; everything else is bookkeeping that a
 Source: specs/credits.md §2."""
 
 from bisect import bisect_left, insort
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Final, Protocol, TypeVar
 
@@ -148,15 +148,32 @@ class Overlay:
         if value is not None:
             yield key, value
 
+    def update(self, changes: Mapping[bytes, bytes | None]) -> None:
+        """Make all these changes; None stands for a deletion."""
+        for name, order in self._orders.items():
+            for key in changes:
+                if key[:2] == name and key not in self.changes:
+                    insort(order, key)
+        self.changes.update(changes)
+
     def merge(self) -> None:
         """Write all changes to the base, and keep none."""
-        for key, value in self.changes.items():
-            if value is None:
-                self._base.delete(key)
-            else:
-                self._base.put(key, value)
+        update_view(self._base, self.changes)
         self.changes = {}
         self._orders = {}
+
+
+def update_view(view: StateView, changes: Mapping[bytes, bytes | None]) -> None:
+    """Make all these changes in a view, at once where it can; None stands for a deletion."""
+    at_once = getattr(view, "update", None)
+    if at_once is not None:
+        at_once(changes)
+        return
+    for key, value in changes.items():
+        if value is None:
+            view.delete(key)
+        else:
+            view.put(key, value)
 
 
 class MapNodes:

@@ -2,8 +2,9 @@
 
 Source: specs/credits.md §1."""
 
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from creditledger.credits.account import account_of, require_open
 from creditledger.credits.context import FoldContext
@@ -19,8 +20,7 @@ from creditledger.records.state import AccountState
 _CLIENT_ID: Final = b"i/"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
+class Step(Struct, frozen=True, kw_only=True):
     """An entry, its digest and bodies, and the state it is to change."""
 
     state: State

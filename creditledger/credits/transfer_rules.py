@@ -1,6 +1,6 @@
 """Grants, credit lines, slashes and transfers. Source: specs/credits.md §4 and §8."""
 
-from creditledger.credits.account import account_in_role, account_of, change, raise_ceiling, require_open
+from creditledger.credits.account import account_in_role, account_of, pay, raise_ceiling, require_open
 from creditledger.credits.pending import defer
 from creditledger.credits.pool import operator_account
 from creditledger.credits.step import Step
@@ -42,5 +42,4 @@ def apply_transfer(step: Step, transfer: Transfer) -> None:
     if not step.parameters.transfers_allowed:
         raise RefusedError("the pool does not allow transfers", expected="transfers_allowed 1", found="0")
     require_open(account_of(step.state, transfer.payee))
-    change(step.state, transfer.payer, spendable=-transfer.amount_micro)
-    change(step.state, transfer.payee, spendable=transfer.amount_micro)
+    pay(step.state, transfer.payer, transfer.payee, transfer.amount_micro)

@@ -1,19 +1,16 @@
-"""The store on disk: LMDB in its default, synchronous mode only. Source: specs/ledger.md §3.
-
-Every value carries a checksum over its key and itself, because LMDB has none and hands out a flipped
-byte silently."""
+"""The store on disk: LMDB in its default, synchronous mode only. Source: specs/ledger.md §3."""
 
 import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from creditledger.credits.state import Overlay, StateView
 from creditledger.errors import BusyError, CreditLedgerError, IntegrityError, StorageError
 from creditledger.ledger.directory import disk_errors, new_directory, sync_directory
+from creditledger.ledger.lmdb_rows import CommittedRows, checksum
 from creditledger.ledger.store import ReadOnly, require_key
 
 MAP_SIZE: Final = 256 * 1024 * 1024
@@ -23,12 +20,21 @@ GROW_WAIT_SECONDS: Final = 10.0
 """How long growing the map waits for this process's readers to end."""
 READER_CHECK_COMMITS: Final = 32
 """After so many commits the places of readers that died are cleared: each keeps old pages from reuse."""
-CHECKSUM_SIZE: Final = 8
-SCAN_ROWS: Final = 256
 _LMDB_MAJOR: Final = 0
 _PAGE_MIN: Final = 4_096
 
 _Result = TypeVar("_Result")
+
+_forks = 0
+"""How often this process is a fork of the one that imported this: asked far more often than a process id."""
+
+
+def _count_fork() -> None:
+    global _forks
+    _forks += 1
+
+
+os.register_at_fork(after_in_child=_count_fork)
 
 
 class LmdbStore:
@@ -41,7 +47,7 @@ class LmdbStore:
         _require_begun(path)
         self._path = path
         self._read_only = read_only
-        self._pid = os.getpid()
+        self._pid, self._forks = os.getpid(), _forks
         self._failure = ""
         self._cause: BaseException | None = None
         self._readers = 0
@@ -64,7 +70,7 @@ class LmdbStore:
         """See `Store.read`."""
         transaction = self._begin_read()
         try:
-            yield ReadOnly(Overlay(_Stored(transaction, self._guard)))
+            yield ReadOnly(Overlay(CommittedRows(transaction, self._guard)))
         finally:
             transaction.abort()
             with self._gate:
@@ -80,7 +86,7 @@ class LmdbStore:
         with self._turn:
             transaction = self._begin(write=True)
             try:
-                changes = Overlay(_Stored(transaction, self._guard))
+                changes = Overlay(CommittedRows(transaction, self._guard))
                 moment = transaction.id()
                 yield changes
             except BaseException:
@@ -161,7 +167,7 @@ class LmdbStore:
                 if value is None:
                     transaction.delete(require_key(key))
                 else:
-                    transaction.put(require_key(key), value + _checksum(key, value))
+                    transaction.put(require_key(key), value + checksum(key, value))
             transaction.commit()
         except lmdb.MapFullError:
             transaction.abort()
@@ -189,7 +195,7 @@ class LmdbStore:
 
         LMDB's errors poison the store and come out as StorageError, pages that contradict themselves as
         IntegrityError."""
-        if self._failure or self._environment is None or os.getpid() != self._pid:
+        if self._failure or self._environment is None or self._forks != _forks:
             raise self._unusable()
         try:
             return action(*arguments)
@@ -229,69 +235,6 @@ class LmdbStore:
     def _poison(self, failure: str, cause: BaseException | None = None) -> StorageError:
         self._failure, self._cause = failure[:200], cause
         return StorageError(f"store failed: {failure}", expected="a store opened anew", found=str(self._path))
-
-
-class _Stored(ReadOnly):
-    """The committed rows that a transaction sees; an `Overlay` above keeps changes until the commit."""
-
-    __slots__ = ("_guard", "_transaction")
-
-    def __init__(self, transaction: Any, guard: Callable[..., Any]) -> None:
-        self._transaction = transaction
-        self._guard = guard
-
-    def get(self, key: bytes) -> bytes | None:
-        found = self._guard(self._transaction.get, require_key(key))
-        if found is None:
-            self._guard(self._require_absent, key)
-            return None
-        return _checked(key, found)
-
-    def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
-        start = prefix
-        while rows := self._guard(self._rows, start, prefix):
-            for key, value in rows:
-                yield key, _checked(key, value)
-            if len(rows) < SCAN_ROWS:
-                return
-            start = rows[-1][0] + b"\0"
-
-    def _require_absent(self, key: bytes) -> None:
-        """The keys around the place of ``key`` leave room for it: a damaged branch leads to another place,
-        where it would be taken for absent."""
-        with self._transaction.cursor() as cursor:
-            if cursor.set_range(key):
-                _require_ascending(key, cursor.key())
-                _require_ascending(cursor.key() if cursor.prev() else b"", key)
-            elif cursor.last():
-                _require_ascending(cursor.key(), key)
-
-    def _rows(self, start: bytes, prefix: bytes) -> list[tuple[bytes, bytes]]:
-        rows: list[tuple[bytes, bytes]] = []
-        with self._transaction.cursor() as cursor:
-            more = cursor.set_range(start) if start else cursor.first()
-            if start and (cursor.prev() if more else cursor.last()):
-                _require_ascending(cursor.key(), start)
-            if more:
-                cursor.set_range(start) if start else cursor.first()
-            while more and len(rows) < SCAN_ROWS:
-                key, value = cursor.item()
-                _require_ascending(rows[-1][0] if rows else start, key, or_equal=not rows)
-                if not key.startswith(prefix):
-                    break
-                rows.append((key, value))
-                more = cursor.next()
-        return rows
-
-
-def _require_ascending(first: bytes, second: bytes, *, or_equal: bool = False) -> None:
-    """Rows come in the order of their keys, and are looked for in it."""
-    if first > second or (first == second and not or_equal):
-        raise IntegrityError(
-            "the store is damaged: keys out of order",
-            expected=f"above {first[:60].hex()}",
-            found=second[:60].hex(),
-        )
 
 
 def _require_begun(path: Path) -> None:
@@ -366,18 +309,3 @@ def _open_environment(path: Path, *, read_only: bool, map_size: int, create: boo
 
 def _damaged(failure: str, path: Path) -> IntegrityError:
     return IntegrityError(f"the store is damaged: {failure}", found=str(path)[-100:])
-
-
-def _checksum(key: bytes, value: bytes) -> bytes:
-    return blake2b(len(key).to_bytes(2, "big") + key + value, digest_size=CHECKSUM_SIZE).digest()
-
-
-def _checked(key: bytes, stored: bytes) -> bytes:
-    value, checksum = stored[:-CHECKSUM_SIZE], stored[-CHECKSUM_SIZE:]
-    if _checksum(key, value) != checksum:
-        raise IntegrityError(
-            "a stored value is not what was written",
-            expected=f"checksum {_checksum(key, value).hex()}",
-            found=f"{checksum.hex()} at key {key[:60].hex()}",
-        )
-    return value

@@ -1,10 +1,10 @@
 """What a store promises: ordered bytes, one writer, all or nothing. Source: specs/ledger.md §2."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import Final, Protocol
 
-from creditledger.credits.state import StateView
+from creditledger.credits.state import StateView, update_view
 from creditledger.errors import StorageError
 
 KEY_BYTES_MAX: Final = 400
@@ -48,6 +48,10 @@ class Prefixed:
 
     def delete(self, key: bytes) -> None:
         self._base.delete(self._prefix + key)
+
+    def update(self, changes: Mapping[bytes, bytes | None]) -> None:
+        prefix = self._prefix
+        update_view(self._base, {prefix + key: value for key, value in changes.items()})
 
     def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
         cut = len(self._prefix)

@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 from creditledger.credits.fold import FoldContext, SignatureVerifier, apply_entry
 from creditledger.credits.pool import in_force, operator_account, tip_of
-from creditledger.credits.state import State, StateView
+from creditledger.credits.state import Overlay, State, StateView
 from creditledger.errors import (
     BusyError,
     CreditLedgerError,
@@ -154,7 +154,9 @@ class Writer:
             log.require_sound_edge()
             time = self._entry_time(view, now)
             sealed: list[bytes] = []
-            outcomes = [self._admit(view, log, submission, time, sealed) for submission in submissions]
+            state = Overlay(state_of(view))
+            outcomes = [self._admit(view, state, log, submission, time, sealed) for submission in submissions]
+            state.merge()
             if any(isinstance(outcome, Acknowledgement) and not outcome.repeated for outcome in outcomes):
                 log.seal()
                 self._keep_sealed(sealed)
@@ -166,9 +168,14 @@ class Writer:
         return outcomes
 
     def _admit(
-        self, view: StateView, log: StoredLog, submission: Submission, time: int, sealed: list[bytes]
+        self,
+        view: StateView,
+        state: StateView,
+        log: StoredLog,
+        submission: Submission,
+        time: int,
+        sealed: list[bytes],
     ) -> Outcome:
-        state = state_of(view)
         digest = submission.record.digest(self._ledger_id)
         logged = State(state).map_value(consumed_key(digest))
         if logged is not None:

@@ -3,10 +3,11 @@
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
 import pytest
+from msgspec import structs
 
 from creditledger.credits import reading
 from creditledger.credits.account import check_invariant
@@ -88,7 +89,7 @@ class Table:
     def _admits(self, view: StateView, submission: Submission, now: int, index: int) -> bool:
         entry = Entry(time_unix_ms=now, record=submission.record, signature=submission.signature)
         try:
-            apply_entry(view, entry, (), replace(self.pool.context, index=index))
+            apply_entry(view, entry, (), structs.replace(self.pool.context, index=index))
         except REFUSED:
             return False
         return True

@@ -63,7 +63,7 @@ def _wrong_balances(replica: Replica, lines: Iterable[dict[str, Any]]) -> list[s
         if found is None:
             wrong.append(f"{name} has no account")
             continue
-        shown = {field: getattr(found, field) for field in found.__dataclass_fields__}
+        shown = {field: getattr(found, field) for field in found.__struct_fields__}
         if other := differences(purse, shown):
             wrong.append(f"{name} has (expected, found) {other}")
     if reading.totals(state).burned_micro != burned:

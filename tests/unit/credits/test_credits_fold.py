@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+from msgspec import structs
 
 from creditledger.credits import reading
 from creditledger.credits.account import change, check_invariant
@@ -37,7 +38,7 @@ def test_entries_are_folded_in_order_and_time_does_not_run_back() -> None:
     entry = Entry(time_unix_ms=START_MS, record=submission.record, signature=submission.signature)
     for index in (len(pool.entries) - 1, len(pool.entries) + 1):
         with pytest.raises(IntegrityError, match="out of order"):
-            apply_entry(pool.view, entry, (), replace(pool.context, index=index))
+            apply_entry(pool.view, entry, (), structs.replace(pool.context, index=index))
     pool.now = START_MS
     pool.submit(submission)
     assert reading.tip(pool.view).size == len(pool.entries)
