@@ -47,11 +47,16 @@ class TransparencyVerifier:
     """The real `SignatureVerifier`. What held is remembered, so that whoever looks before the fold does, on
     another thread, saves the fold the work. Safe to use from several threads."""
 
-    __slots__ = ("_backend", "_held")
+    __slots__ = ("_backend", "_held", "_signatures")
 
     def __init__(self, *, backend: BlsBackend | None = None) -> None:
         self._backend = backend
         self._held: dict[bytes, None] = {}
+        self._signatures: dict[bytes, None] = {}
+
+    def has_held(self, signature: bytes) -> bool:
+        """Whether this Ed25519 signature is remembered to hold, for some key and message."""
+        return signature in self._signatures
 
     def ed25519(self, public_key: bytes, message: bytes, signature: bytes) -> None:
         lengths = bytes((len(public_key) & 0xFF, len(signature) & 0xFF))
@@ -62,7 +67,9 @@ class TransparencyVerifier:
         # Each of these is one step to other threads; at worst a few are forgotten too soon.
         if len(self._held) >= REMEMBERED_MAX:
             self._held.clear()
+            self._signatures.clear()
         self._held[name] = None
+        self._signatures[signature] = None
 
     def bls(self, public_key: bytes, message: bytes, signature: bytes) -> None:
         verify_bls(public_key=public_key, message=message, signature=signature, backend=self._backend)

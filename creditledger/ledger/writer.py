@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-from creditledger.credits.fold import FoldContext, SignatureVerifier, apply_entry
+from creditledger.credits.fold import FoldContext, SignatureVerifier, TransparencyVerifier, apply_entry
 from creditledger.credits.pool import in_force, operator_account, tip_of
 from creditledger.credits.state import Overlay, State, StateView
 from creditledger.errors import (
@@ -22,6 +22,7 @@ from creditledger.ledger.directory import disk_errors, sync_directory, write_onc
 from creditledger.ledger.failed_ids import FailedIds, SignerSeen
 from creditledger.ledger.head import HeadFile, require_not_rolled_back
 from creditledger.ledger.operator_keys import OperatorSigners, operator_at
+from creditledger.ledger.signatures_ahead import GROUP_MIN, check_ahead
 from creditledger.ledger.store import Store
 from creditledger.ledger.stored_log import StoredLog, kept_beside, state_of
 from creditledger.records.entry import Entry, Submission
@@ -107,6 +108,7 @@ class Writer:
         repeat answers with its first index. Raises BusyError if the clock cannot be right, and StorageError
         or IntegrityError if nothing of the group may be believed to be logged: the writer then refuses all
         work until the ledger is opened anew."""
+        self._check_ahead(submissions)
         with self.turn:
             if self._failure is not None:
                 raise StorageError(
@@ -118,6 +120,13 @@ class Writer:
             except (StorageError, IntegrityError) as error:
                 self._failure = error
                 raise
+
+    def _check_ahead(self, submissions: Sequence[Submission]) -> None:
+        if self._failure is not None or not isinstance(self._verifier, TransparencyVerifier):
+            return
+        if len(submissions) >= GROUP_MIN:
+            with self._store.read() as view:
+                check_ahead(state_of(view), submissions, ledger_id=self._ledger_id, verifier=self._verifier)
 
     def note_witnesses(self, cosigned_unix_ms: int | None) -> None:
         """Take note of what time a quorum of witnesses last said it was."""

@@ -6,7 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from creditledger.errors import MalformedRecordError
+import msgspec
+from msgspec import Raw, Struct
+
+from creditledger.errors import CreditLedgerError, MalformedRecordError
 from creditledger.quantities import AMOUNT_MAX
 from creditledger.records import canonical
 from creditledger.records.account import Budget, Closing, Delegation, Listing
@@ -48,6 +51,8 @@ LOGGED: Final[dict[Kind, type[Record]]] = {
 """Every kind that may stand in the log by itself; receipts and verdicts travel as bodies."""
 
 SIGNATURE_LENGTHS: Final = (64, 96)
+_LONG_ARRAY: Final = 0xDC
+"""Begins an array of more than 15 items: its length stands in the two bytes behind."""
 
 
 def record_from_values(values: Value) -> Record:
@@ -121,10 +126,44 @@ class Entry:
     @classmethod
     def decode(cls, encoded: bytes) -> "Entry":
         """The exact inverse of `encode`. Raises MalformedRecordError for any other bytes."""
+        leaf = _read_leaf(encoded)
+        if leaf is not None:
+            return leaf
         kind, version, time, record, signature = _row(canonical.decode(encoded), 5, "entry")
         if kind != Kind.ENTRY or version != VERSION:
             raise MalformedRecordError("not a log entry", expected="[1, 1, time, record, signature]")
         return cls(time_unix_ms=time, record=record_from_values(record), signature=signature)  # type: ignore[arg-type]
+
+
+class _Leaf(Struct, array_like=True, forbid_unknown_fields=True):
+    """An entry whose record is still to be read."""
+
+    kind: int
+    version: int
+    time_unix_ms: int
+    record: Raw
+    signature: bytes
+
+
+_leaf_of: Final = msgspec.msgpack.Decoder(_Leaf).decode
+
+
+def _read_leaf(encoded: bytes) -> Entry | None:
+    """The entry, read in two calls; None if anything is wrong with it."""
+    if len(encoded) > canonical.RECORD_BYTES_MAX:
+        return None
+    try:
+        leaf = _leaf_of(encoded)
+        record = bytes(leaf.record)
+        kind = record[3] if record[0] == _LONG_ARRAY else record[1]
+        entry = Entry(
+            time_unix_ms=leaf.time_unix_ms,
+            record=LOGGED[kind].decode(record),  # type: ignore[index]
+            signature=leaf.signature,
+        )
+    except (msgspec.DecodeError, IndexError, KeyError, ValueError, TypeError, CreditLedgerError):
+        return None
+    return entry if entry.encode() == encoded else None
 
 
 def _row(values: Value, length: int | None, what: str) -> Sequence[Value]:

@@ -10,13 +10,11 @@ from creditledger.credits import reading
 from creditledger.credits.state import StateView
 from creditledger.errors import CreditLedgerError, SignatureError
 from creditledger.ledger.ledger import Ledger
-from creditledger.records.account import Budget, Closing, Delegation, Listing
+from creditledger.ledger.signatures_ahead import claimed_account
 from creditledger.records.entry import Submission
-from creditledger.records.job import Job
-from creditledger.records.receipt import Batch, Delivery
 from creditledger.records.record import Record
-from creditledger.records.registration import Registration, Rotation
-from creditledger.records.transfer import Capture, DelegatedHold, Hold, Refund, Release, Transfer
+from creditledger.records.registration import Registration
+from creditledger.records.transfer import DelegatedHold
 from creditledger.service.pool.admission_desk import AdmissionDesk
 from creditledger.service.pool.rate_limits import Asker, RateLimits, Share
 
@@ -69,25 +67,6 @@ def _asker(state: StateView, submission: Submission, ledger: Ledger, token: str 
 
 def _stranger(token: str | None) -> Asker:
     return _STRANGERS if token is None else Asker(Share.TOKEN, bytes.fromhex(token))
-
-
-def claimed_account(record: Record) -> bytes | None:
-    """The account, or the delegate's key, that a record says it is signed by; None for the operator's and the
-    committee's records."""
-    match record:
-        case Registration() | Rotation() | Delegation() | Budget() | Closing() | Listing():
-            return record.account
-        case Job() | Delivery():
-            return record.client
-        case Hold():
-            return record.signer
-        case Transfer():
-            return record.payer
-        case Capture() | Release() | Refund():
-            return record.queue
-        case Batch():
-            return record.node
-    return None
 
 
 def _is_known(state: StateView, record: Record, account: bytes) -> bool:

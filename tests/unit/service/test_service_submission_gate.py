@@ -10,6 +10,7 @@ from msgspec import StructMeta
 
 from creditledger.errors import ConflictError, CreditLedgerError, RateLimitError
 from creditledger.ledger.ledger import Ledger
+from creditledger.ledger.signatures_ahead import claimed_account
 from creditledger.quantities import ZERO_DIGEST
 from creditledger.records.entry import LOGGED, Submission
 from creditledger.records.parameters import Admission
@@ -22,7 +23,7 @@ from creditledger.service.pool.admission_request import AdmissionRequest
 from creditledger.service.pool.gate_settings import AdmissionPolicy, Limits
 from creditledger.service.pool.gate_store import open_gate_store
 from creditledger.service.pool.rate_limits import RateLimits
-from creditledger.service.pool.submission_gate import SubmissionGate, claimed_account
+from creditledger.service.pool.submission_gate import SubmissionGate
 from ledger_pools import FixedClock, found, grant, registration, signed, signer
 
 OWN = "01" * 8
