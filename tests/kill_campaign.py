@@ -212,7 +212,12 @@ def acknowledge_before_the_commit(say: Say) -> None:
 
 
 def overwrite_the_head_in_place(say: Say) -> None:
-    head_module.replace_file = lambda path, content: path.write_bytes(content)  # type: ignore[assignment]
+    # The whole file, in two steps, as whoever forgets that a write may be cut short does.
+    def write_over(path: Path, content: bytes, *, offset: int) -> None:
+        path.write_bytes(b"")
+        path.write_bytes(content)
+
+    head_module.write_over = write_over
 
 
 SPOILS: dict[str, Callable[[Say], None]] = {

@@ -1,10 +1,11 @@
 """Where a ledger's files lie, and how a file becomes durable. Source: specs/ledger.md §1."""
 
+import errno
 import fcntl
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,6 +126,34 @@ def replace_file(path: Path, content: bytes, *, mode: int = 0o644) -> None:
             building.unlink(missing_ok=True)
             raise
         sync_directory(path.parent)
+
+
+flush: Final[Callable[[int], None]] = getattr(os, "fdatasync", os.fsync)
+"""Makes a descriptor's content durable, and of its metadata what reading that needs."""
+
+
+def write_over(path: Path, content: bytes, *, offset: int) -> None:
+    """Put ``content`` into a file that is there, from ``offset`` on: on return it survives power loss.
+
+    Raises StorageError; what is there may then be anything."""
+    with disk_errors(path):
+        descriptor = os.open(path, os.O_WRONLY)
+        try:
+            written = os.pwrite(descriptor, content, offset)
+            if written != len(content):
+                raise OSError(errno.ENOSPC, "a block was not written whole")
+            flush(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def sync_file(path: Path) -> None:
+    """Make a file's content durable, whoever wrote it."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def is_there(path: Path) -> bool:

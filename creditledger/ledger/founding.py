@@ -262,7 +262,7 @@ def _found_log(
         store.close()
     head = HeadFile(directory.head, origin=genesis.origin, operator=operator.public_key)
     root = leaf_hash(entry.encode())
-    head.replace(Checkpoint(origin=genesis.origin, size=1, root=root), operator)
+    head.create(Checkpoint(origin=genesis.origin, size=1, root=root), operator)
 
 
 def _policy(

@@ -3,11 +3,19 @@
 It is durable before anything is acknowledged, so a store restored from a backup, or one that lost a
 committed transaction, is told from the true one. Source: specs/ledger.md §4."""
 
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from creditledger.errors import CreditLedgerError, IntegrityError, RollbackError, StorageError
-from creditledger.ledger.directory import disk_errors, read_file, replace_file, sync_directory
+from creditledger.ledger.directory import (
+    disk_errors,
+    read_file,
+    replace_file,
+    sync_directory,
+    sync_file,
+    write_over,
+)
 from creditledger.ledger.stored_log import StoredLog
 from creditledger.transparency.checkpoint import (
     Checkpoint,
@@ -27,7 +35,10 @@ from creditledger.transparency.note import (
 if TYPE_CHECKING:
     from creditledger.ledger.operator_keys import OperatorAt
 
-HEAD_BYTES_MAX: Final = 4_096
+PLACE_BYTES: Final = 4_096
+"""Of one place in the file: a multiple of a disk's sector and of a page."""
+PLACES: Final = 2
+_SUM_BYTES: Final = 32
 
 
 def log_key(origin: str, operator: bytes) -> VerifierKey:
@@ -36,26 +47,50 @@ def log_key(origin: str, operator: bytes) -> VerifierKey:
 
 
 class HeadFile:
-    """The signed head of one log in one file."""
+    """The signed head of one log in one file with two places: a new head is written over the older of the two
+    and flushed once, and until then the other stands."""
 
-    __slots__ = ("_path", "_verifier")
+    __slots__ = ("_next_place", "_path", "_verifier")
 
     def __init__(self, path: Path, *, origin: str, operator: bytes) -> None:
         self._path = path
         self._verifier = Ed25519NoteVerifier(log_key(origin, operator))
+        self._next_place: int | None = None
+        """Where the next head goes; None: not known yet."""
 
     def read(self, operator_at: "OperatorAt | None" = None) -> Checkpoint:
-        """The head as signed by the operator's key for its size, by default the key given to begin with.
+        """The newest head as signed by the operator's key for its size, by default the key given at first.
 
-        Raises IntegrityError if it is missing or not so, StorageError if the disk does not give it."""
+        Raises IntegrityError if there is none, StorageError if the disk does not give it."""
+        heads: dict[int, Checkpoint] = {}
+        for place, note in self._notes().items():
+            heads[place] = self._opened(note, operator_at)
+        newest = max(heads, key=lambda place: heads[place].size)
+        self._next_place = (newest + 1) % PLACES
+        return heads[newest]
+
+    def _notes(self) -> dict[int, bytes]:
+        """What the places hold that were written to their end."""
         try:
-            note = read_file(self._path, what="head", most=HEAD_BYTES_MAX)
+            content = read_file(self._path, what="head", most=PLACES * PLACE_BYTES)
         except StorageError as error:
             if isinstance(error.__cause__, OSError) and not isinstance(error.__cause__, FileNotFoundError):
                 raise
             raise IntegrityError(
                 "the head file is not there", expected=str(self._path)[-100:], found=error.found
             ) from error
+        notes: dict[int, bytes] = {}
+        for place in range(PLACES):
+            block = content[place * PLACE_BYTES :][:PLACE_BYTES]
+            if sha256(block[:-_SUM_BYTES]).digest() == block[-_SUM_BYTES:]:
+                notes[place] = block[:-_SUM_BYTES].rstrip(b"\0")
+        if not notes:
+            raise IntegrityError(
+                "the head file is damaged", expected="a whole head", found=content[:40].hex()
+            )
+        return notes
+
+    def _opened(self, note: bytes, operator_at: "OperatorAt | None") -> Checkpoint:
         try:
             text, _ = open_note(note, [self._verifier_of(note, operator_at)])
             head = parse_checkpoint(text)
@@ -76,16 +111,36 @@ class HeadFile:
         return Ed25519NoteVerifier(log_key(self._verifier.vkey.name, operator_at(size)))
 
     def sync(self) -> None:
-        """Make the file's name durable: who replaced it may have been stopped before that.
+        """Make the file and its name durable: who wrote it may have been stopped before that.
 
         Raises StorageError."""
         with disk_errors(self._path):
+            if self._path.exists():
+                sync_file(self._path)
             sync_directory(self._path.parent)
 
+    def create(self, head: Checkpoint, operator: Ed25519Signer) -> None:
+        """Make the file, with ``head`` in it: on return it survives power loss. Raises StorageError."""
+        replace_file(self._path, _block(head, operator))
+
     def replace(self, head: Checkpoint, operator: Ed25519Signer) -> None:
-        """Make ``head`` the file's content: on return it survives power loss. Raises StorageError."""
-        signer = Ed25519NoteSigner(head.origin, operator)
-        replace_file(self._path, sign_checkpoint(head, [signer]))
+        """Put ``head`` over the older of the two, after `read`: on return it survives power loss.
+
+        Raises StorageError; the newer of the two then stands."""
+        if self._next_place is None:
+            raise StorageError("the head file was not read", expected="a head that was read before")
+        write_over(self._path, _block(head, operator), offset=self._next_place * PLACE_BYTES)
+        self._next_place = (self._next_place + 1) % PLACES
+
+
+def _block(head: Checkpoint, operator: Ed25519Signer) -> bytes:
+    """What a place holds: the note, zeros, and a checksum over both, which a torn write does not have."""
+    note = sign_checkpoint(head, [Ed25519NoteSigner(head.origin, operator)])
+    room = PLACE_BYTES - _SUM_BYTES
+    if len(note) > room:
+        raise StorageError("the head does not fit its place", expected=f"{room} bytes", found=str(len(note)))
+    content = note.ljust(room, b"\0")
+    return content + sha256(content).digest()
 
 
 def require_not_rolled_back(log: StoredLog, head: Checkpoint, *, what: str = "head") -> None:

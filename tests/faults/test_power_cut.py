@@ -262,8 +262,8 @@ def test_the_harness_catches_a_head_that_is_trusted_before_it_is_durable(
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(HeadFile, "sync", lambda self: None)
-        # The second fsync is that of the directory which has the head's new name.
-        cuts = after_a_kill(pool, tmp_path, "fsync", 2)
+        # The store's as it is opened and as it commits, then that of the head.
+        cuts = after_a_kill(pool, tmp_path, "fdatasync", 3)
     found = verdicts(cuts, pool, tmp_path, unit=512, states=STATES // 40)
     print(f"head not synced when opened: {dict(found)}")
     assert found[UNGUARDED] > 0

@@ -276,13 +276,13 @@ def test_a_head_by_the_wrong_key_is_not_the_operators(ledger: Ledger) -> None:
     path, file = ledger.path, HeadFile(ledger.directory.head, origin=ORIGIN, operator=OLD.public_key)
     ledger.close()
     for wrong, operator in ((head, OLD), (earlier, NEW)):
-        file.replace(wrong, operator)
+        file.create(wrong, operator)
         for read_only in (True, False):
             with pytest.raises(IntegrityError, match="not the operator's"):
                 Ledger.open(path, read_only=read_only)
         with pytest.raises(IntegrityError, match="not the operator's"):
             check(path)
-    file.replace(earlier, OLD)
+    file.create(earlier, OLD)
     with Ledger.open(path, clock=FixedClock()) as again:
         assert again.size == ROTATION + 1
 
