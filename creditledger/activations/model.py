@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 
 from creditledger.errors import MalformedRecordError
 from creditledger.quantities import Digest
-from creditledger.transparency.merkle import leaf_hash, root_from_leaf_hashes
+from creditledger.transparency.merkle import leaf_hashes, root_from_leaf_hashes
 
 TensorEntry = tuple[str, str, tuple[int, ...], bytes]
 """Name, dtype, shape and SHA-256 of the little-endian row-major bytes of one tensor."""
@@ -85,7 +85,7 @@ def model_digest(tensors: Iterable[TensorEntry]) -> Digest:
             expected="at least one tensor, every name once",
             found=f"{len(names)} tensors, {len(set(names))} names",
         )
-    return root_from_leaf_hashes(leaf_hash(data) for _, data in leaves)
+    return root_from_leaf_hashes(leaf_hashes(data for _, data in leaves))
 
 
 def _name_bytes(name: str) -> bytes:

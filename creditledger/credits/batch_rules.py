@@ -36,7 +36,7 @@ from creditledger.records.record import signing_prefix
 from creditledger.records.registration import Role
 from creditledger.records.state import ReceiptState, consumed_key, receipt_key
 from creditledger.records.verdict import Outcome
-from creditledger.transparency.merkle import leaf_hash, root_from_leaf_hashes
+from creditledger.transparency.merkle import leaf_hashes, root_from_leaf_hashes
 
 
 def apply_batch(step: Step, batch: Batch) -> None:
@@ -51,13 +51,14 @@ def apply_batch(step: Step, batch: Batch) -> None:
         )
     _require_bodies(batch, step.bodies)
     desk = _Desk(step=step, node=batch.node)
-    for place, body in enumerate(step.bodies):
-        desk.admit(place, body)
+    prefix = signing_prefix(Kind.RECEIPT, step.ledger_id)
+    for place, (body, receipt) in enumerate(zip(step.bodies, Receipt.decode_all(step.bodies), strict=True)):
+        desk.admit(place, receipt, sha256(prefix + body).digest())
     desk.close()
 
 
 def _require_bodies(batch: Batch, bodies: tuple[bytes, ...]) -> None:
-    root = root_from_leaf_hashes(leaf_hash(body) for body in bodies)
+    root = root_from_leaf_hashes(leaf_hashes(bodies))
     if len(bodies) != batch.count or root != batch.root:
         raise OpeningError(
             "bodies are not the batch's receipts",
@@ -77,18 +78,16 @@ class _OpenJob:
 class _Desk:
     """Admits one batch's receipts; jobs and chains are read once and chains written once."""
 
-    __slots__ = ("_jobs", "_legs", "_node", "_prefix", "_step")
+    __slots__ = ("_jobs", "_legs", "_node", "_step")
 
     def __init__(self, *, step: Step, node: bytes) -> None:
         self._step = step
         self._node = node
-        self._prefix = signing_prefix(Kind.RECEIPT, step.ledger_id)
         self._jobs: dict[bytes, _OpenJob] = {}
         self._legs: dict[tuple[bytes, int], Leg] = {}
 
-    def admit(self, place: int, body: bytes) -> None:
+    def admit(self, place: int, receipt: Receipt, digest: bytes) -> None:
         """Check receipt number ``place`` and enter it."""
-        receipt, digest = Receipt.decode(body), sha256(self._prefix + body).digest()
         if self._step.state.map_value(consumed_key(digest)) is not None:
             raise ConflictError("receipt was logged before", found=digest.hex())
         if receipt.node != self._node:

@@ -19,7 +19,7 @@ from creditledger.credits.verdicts import count_verdict
 from creditledger.errors import ConflictError, OpeningError, RefusedError, UnknownIdError
 from creditledger.records.parameters import Parameters
 from creditledger.records.verdict import Commit, Reveal, Verdict, verdict_commitment
-from creditledger.transparency.merkle import leaf_hash, root_from_leaf_hashes
+from creditledger.transparency.merkle import leaf_hashes, root_from_leaf_hashes
 
 
 def apply_commit(step: Step, commit: Commit) -> None:
@@ -118,7 +118,7 @@ def _require_opening(step: Step, reveal: Reveal, key: bytes, duty: MemberDuty) -
         raise OpeningError(
             "reveal does not open the commit", expected=duty.commitment.hex(), found=commitment.hex()
         )
-    root = root_from_leaf_hashes(leaf_hash(body) for body in step.bodies)
+    root = root_from_leaf_hashes(leaf_hashes(step.bodies))
     if len(step.bodies) != reveal.count or root != reveal.root:
         raise OpeningError(
             "bodies are not the revealed verdicts",
@@ -129,7 +129,7 @@ def _require_opening(step: Step, reveal: Reveal, key: bytes, duty: MemberDuty) -
 
 def _verdicts(step: Step, reveal: Reveal) -> list[Verdict]:
     """The verdicts: this round's, this member's, one for each due receipt in ascending order."""
-    verdicts = [Verdict.decode(body) for body in step.bodies]
+    verdicts = Verdict.decode_all(step.bodies)
     for verdict in verdicts:
         if (verdict.round, verdict.member) != (reveal.round, reveal.member):
             raise RefusedError(

@@ -39,7 +39,7 @@ from creditledger.transparency.bundle import (
     Subject,
 )
 from creditledger.transparency.checkpoint import parse_checkpoint_note
-from creditledger.transparency.merkle import inclusion_proof, leaf_hash, prove_inclusion
+from creditledger.transparency.merkle import inclusion_proof, leaf_hashes, prove_inclusion
 from creditledger.transparency.tlog_proof import TlogProof
 from creditledger.transparency.trust_policy import TrustPolicy
 
@@ -364,7 +364,7 @@ def _require_known(state: Record | None, id: bytes) -> None:
 
 
 def _leaf(bodies: Sequence[bytes], position: int) -> Leaf:
-    hashes = [leaf_hash(body) for body in bodies]
+    hashes = leaf_hashes(bodies)
     return Leaf(index=position, path=tuple(inclusion_proof(hashes, position, len(hashes))))
 
 

@@ -118,7 +118,7 @@ def _read_log(
             if hold is not None:
                 ended[hold.job] = entry.time_unix_ms
         elif isinstance(record, Batch):
-            for receipt in map(Receipt.decode, log.bodies(record)):
+            for receipt in Receipt.decode_all(log.bodies(record)):
                 for name in names & {record.sealed, receipt.input_root, receipt.digest(ledger_id)}:
                     users.setdefault(name, set()).add(receipt.job)
     return users, ended

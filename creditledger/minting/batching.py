@@ -9,9 +9,9 @@ from creditledger.minting.sealed_evidence import audit_keys, seal_sketches
 from creditledger.records.canonical import FRAME_BYTES_MAX
 from creditledger.records.entry import Submission
 from creditledger.records.parameters import Parameters
-from creditledger.records.receipt import BATCH_RECEIPTS_MAX, Batch
+from creditledger.records.receipt import BATCH_RECEIPTS_MAX, Batch, Receipt
 from creditledger.transparency.keys import Ed25519Signer
-from creditledger.transparency.merkle import leaf_hash, root_from_leaf_hashes
+from creditledger.transparency.merkle import leaf_hashes, root_from_leaf_hashes
 
 _FIXED_BYTES: Final = 4_096
 """The batch record, its signature, the array headers and the box's own frame."""
@@ -47,7 +47,7 @@ def sign_batch(
 
     ``parameters``: those in force, whose audit keys the sketches are sealed to. ``node``: the account that
     ``key`` signs for, by default the one that it names."""
-    bodies = [one.receipt.encode() for one in minted]
+    bodies = Receipt.encode_all([one.receipt for one in minted])
     root = batch_root(bodies)
     sealed = seal_sketches(
         [one.opening for one in minted],
@@ -69,4 +69,4 @@ def sign_batch(
 
 def batch_root(receipts: Sequence[bytes]) -> bytes:
     """The RFC 6962 root over encoded receipts."""
-    return root_from_leaf_hashes(list(map(leaf_hash, receipts)))
+    return root_from_leaf_hashes(leaf_hashes(receipts))

@@ -71,6 +71,7 @@ def _row(cls: Any) -> Row:
     columns = [_column(name, hints[name]) for name in names]
     own_rules = sum("check_rules" in vars(base) for base in cls.__mro__) > 1  # the first of all is empty
     tags = (int(cls.KIND), VERSION) if hasattr(cls, "KIND") else ()
+    rules = _rules(cls, columns) if own_rules or any(column.rules for column in columns) else None
     return Row(
         names=names,
         tags=tags,
@@ -82,9 +83,9 @@ def _row(cls: Any) -> Row:
         width=_most_items(len(tags) + len(names), [column.width for column in columns]),
         wire=None
         if any(column.has_text for column in columns)
-        else wire_of(cls, tags=tags, fields=len(names)),
+        else wire_of(cls, tags=tags, fields=len(names), rules=rules),
         own_rules=own_rules,
-        rules=_rules(cls, columns) if own_rules or any(column.rules for column in columns) else None,
+        rules=rules,
     )
 
 

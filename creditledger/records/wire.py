@@ -16,6 +16,8 @@ encoder: Final = msgspec.msgpack.Encoder()
 
 Encode = Callable[[Any], bytes]
 Decode = Callable[[bytes], Any]
+DecodeAll = Callable[[Sequence[bytes]], list[Any]]
+Rules = Callable[[Any], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,18 +25,24 @@ class Wire:
     """The encoding of one class whose fields are numbers, bytes, rows of such and arrays of such.
 
     ``encode`` gives the canonical bytes of a record, of any length. ``decode`` gives the instance that such
-    bytes spell, whose rules between fields are still to be checked; it raises MalformedRecordError for all
-    other bytes, and does not say what is wrong."""
+    bytes spell, ``decode_all`` those of many; both raise MalformedRecordError for all other bytes, and do not
+    say what is wrong."""
 
     encode: Encode
     decode: Decode
+    decode_all: DecodeAll
 
 
-def wire_of(cls: Any, *, tags: Sequence[int], fields: int) -> Wire:
-    """How ``cls`` is written: the ``tags``, all below 128, then its ``fields`` fields."""
+def wire_of(cls: Any, *, tags: Sequence[int], fields: int, rules: Rules | None) -> Wire:
+    """How ``cls`` is written: the ``tags``, all below 128, then its ``fields`` fields. ``rules`` raises where
+    what was read breaks a rule between fields."""
     head = _header(len(tags) + fields) + bytes(tags)
     bare = _header(fields)
-    return Wire(encode=_encode(head, bare), decode=_decode(head, bare, msgspec.msgpack.Decoder(cls).decode))
+    return Wire(
+        encode=_encode(head, bare),
+        decode=_decode(head, bare, msgspec.msgpack.Decoder(cls).decode, rules),
+        decode_all=_decode_all(head, bare, msgspec.msgpack.Decoder(list[cls]).decode, rules),
+    )
 
 
 # Closures: a receipt is read in a microsecond, of which each look at an attribute would be a thirtieth.
@@ -47,23 +55,61 @@ def _encode(head: bytes, bare: bytes) -> Encode:
     return encode
 
 
-def _decode(head: bytes, bare: bytes, read: Decode) -> Decode:
+def _decode(head: bytes, bare: bytes, read: Decode, rules: Rules | None) -> Decode:
     write, cut = encoder.encode, len(head)
 
     def decode(encoded: bytes) -> Any:
         if encoded[:cut] != head:
-            raise MalformedRecordError("bytes begin otherwise", expected=head.hex())
+            raise _another_beginning(head)
         fields = bare + encoded[cut:]
-        try:
-            found = read(fields)
-        except (msgspec.DecodeError, RecursionError) as error:
-            raise MalformedRecordError("bytes are not such a record", found=str(error)[:80]) from None
+        found = _read(read, fields)
         if write(found) != fields:
-            raise MalformedRecordError("bytes are not in canonical form", expected="shortest encoding")
+            raise _not_canonical()
+        if rules is not None:
+            rules(found)
         return found
 
     return decode
 
 
+def _decode_all(head: bytes, bare: bytes, read: Decode, rules: Rules | None) -> DecodeAll:
+    write, cut = encoder.encode, len(head)
+
+    def decode_all(encoded: Sequence[bytes]) -> list[Any]:
+        for one in encoded:
+            if one[:cut] != head:
+                raise _another_beginning(head)
+        fields = [bare + one[cut:] for one in encoded]
+        found: list[Any] = _read(read, _long_header(len(fields)) + b"".join(fields))
+        # Each by itself: bytes moved from one to its neighbour would give the same whole.
+        if list(map(write, found)) != fields:
+            raise _not_canonical()
+        if rules is not None:
+            for record in found:
+                rules(record)
+        return found
+
+    return decode_all
+
+
+def _read(read: Decode, fields: bytes) -> Any:
+    try:
+        return read(fields)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise MalformedRecordError("bytes are not such a record", found=str(error)[:80]) from None
+
+
 def _header(items: int) -> bytes:
     return encoder.encode((0,) * items)[:-items]
+
+
+def _long_header(items: int) -> bytes:
+    return b"\xdd" + items.to_bytes(4, "big")
+
+
+def _another_beginning(head: bytes) -> MalformedRecordError:
+    return MalformedRecordError("bytes begin otherwise", expected=head.hex())
+
+
+def _not_canonical() -> MalformedRecordError:
+    return MalformedRecordError("bytes are not in canonical form", expected="shortest encoding")

@@ -342,7 +342,7 @@ def _require_logged(chains: Chains, checked: Collection[bytes], ledger_id: bytes
 
 def _receipts_in(log: StoredLog, batches: Sequence[int], ledger_id: bytes) -> dict[bytes, Receipt]:
     records = [Entry.decode(log.entry_bytes(index)).record for index in batches]
-    receipts = [Receipt.decode(body) for record in records for body in log.bodies(record)]
+    receipts = [receipt for record in records for receipt in Receipt.decode_all(log.bodies(record))]
     return {receipt.digest(ledger_id): receipt for receipt in receipts}
 
 

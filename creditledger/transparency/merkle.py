@@ -22,6 +22,11 @@ def leaf_hash(entry: bytes) -> bytes:
     return sha256(b"\x00" + entry).digest()
 
 
+def leaf_hashes(entries: Iterable[bytes]) -> list[bytes]:
+    """`leaf_hash` of each, in order."""
+    return [sha256(b"\x00" + entry).digest() for entry in entries]
+
+
 def node_hash(left: bytes, right: bytes) -> bytes:
     """SHA-256(0x01 || left || right). Source: specs/log.md §2."""
     return sha256(b"\x01" + left + right).digest()
@@ -116,11 +121,12 @@ def inclusion_proof(leaf_hashes: Sequence[bytes], index: int, size: int) -> list
     return prove_inclusion(_reader_over(leaf_hashes), index=index, size=size)
 
 
-def inclusion_proofs(leaf_hashes: Sequence[bytes]) -> list[tuple[bytes, ...]]:
-    """`inclusion_proof` of every leaf of the tree over ``leaf_hashes``, for little more than its root."""
-    levels = [leaf_hashes]
+def root_and_proofs(leaves: Sequence[bytes]) -> tuple[bytes, list[tuple[bytes, ...]]]:
+    """The root over these leaf hashes and `inclusion_proof` of every one, for little more than the root."""
+    levels = [leaves]
     while len(levels[-1]) > 1:
         levels.append(_level_above(levels[-1]))
+    root = levels[-1][0] if leaves else EMPTY_ROOT
     proofs: list[tuple[bytes, ...]] = [()] * len(levels[-1])
     for level in reversed(levels[:-1]):
         # Downward: a node's proof is its sibling, then its parent's proof.
@@ -128,7 +134,7 @@ def inclusion_proofs(leaf_hashes: Sequence[bytes]) -> list[tuple[bytes, ...]]:
             (level[index ^ 1], *proofs[index >> 1]) if index ^ 1 < len(level) else proofs[index >> 1]
             for index in range(len(level))
         ]
-    return proofs
+    return root, proofs
 
 
 def consistency_proof(leaf_hashes: Sequence[bytes], first: int, second: int) -> list[bytes]:

@@ -10,7 +10,7 @@ from creditledger.transparency.merkle import (
     HASH_SIZE,
     TREE_SIZE_MAX,
     NodeReader,
-    leaf_hash,
+    leaf_hashes,
     root_from_leaf_hashes,
 )
 
@@ -175,7 +175,7 @@ def decode_entry_bundle(content: bytes, *, width: int) -> list[bytes]:
 
 def bundle_leaf_hashes(entries: Sequence[bytes]) -> bytes:
     """The content of the level-0 tile that stands over these entries."""
-    return b"".join(leaf_hash(entry) for entry in entries)
+    return b"".join(leaf_hashes(entries))
 
 
 def _bad_tile(expected: str, found: str) -> MalformedRecordError:

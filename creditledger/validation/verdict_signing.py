@@ -7,7 +7,7 @@ from creditledger.records.entry import Submission
 from creditledger.records.record import Record
 from creditledger.records.verdict import CUSUM_STEP_BIAS, Commit, Reveal, Verdict, verdict_commitment
 from creditledger.transparency.bundle import Leaf, ShownVerdict, SignedRecord
-from creditledger.transparency.merkle import inclusion_proof, leaf_hash, root_from_leaf_hashes
+from creditledger.transparency.merkle import inclusion_proof, leaf_hashes, root_from_leaf_hashes
 from creditledger.validation.journal import JournaledVerdict, RoundVerdicts
 from creditledger.validation.judgement import Judgement
 from creditledger.validation.validator_key import ValidatorKey
@@ -73,7 +73,7 @@ def shown_verdicts(
     """Each verdict as a stranger can check it, by receipt digest: to be shown with the reveal, not before."""
     reveal = _reveal(bound, member, key, ledger_id)
     signed = SignedRecord(record=reveal.record.encode(), signature=reveal.signature, place=())
-    hashes = [leaf_hash(body) for body in reveal.bodies]
+    hashes = leaf_hashes(reveal.bodies)
     return {
         one.verdict.receipt: ShownVerdict(
             reveal=signed,
@@ -100,7 +100,7 @@ def _bodies(bound: RoundVerdicts) -> tuple[bytes, ...]:
 
 
 def _root(bodies: tuple[bytes, ...]) -> bytes:
-    return root_from_leaf_hashes(leaf_hash(body) for body in bodies)
+    return root_from_leaf_hashes(leaf_hashes(bodies))
 
 
 def _signed(

@@ -39,10 +39,15 @@ def receipt(number: int = 0) -> Receipt:
 
 def batch_over(receipts: list[bytes]) -> Batch:
     """The record that speaks for these encoded receipts."""
+    return batch_of(batch_root(receipts), len(receipts))
+
+
+def batch_of(root: bytes, count: int) -> Batch:
+    """The record that speaks for ``count`` receipts under a root."""
     return Batch(
         node=NODE.public_key,
-        root=batch_root(receipts),
-        count=len(receipts),
+        root=root,
+        count=count,
         sealed=_SKETCH,
         audit_epoch=0,
     )

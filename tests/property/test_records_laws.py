@@ -66,6 +66,24 @@ def test_the_short_way_writes_what_msgpack_writes(name: str, data: st.DataObject
     assert RECORDS[name].from_values(msgpack.unpackb(record.encode())) == record
 
 
+@pytest.mark.parametrize("name", sorted(RECORDS))
+@settings(max_examples=settings.default.max_examples // 3)
+@given(data=st.data())
+def test_many_are_read_and_written_as_one_by_one(name: str, data: st.DataObject) -> None:
+    """A byte that moves from one to its neighbour leaves the whole as it was, and is refused all the same."""
+    kind = RECORDS[name]
+    many = data.draw(st.lists(fields_of(kind), max_size=5))
+    encoded = [record.encode() for record in many]
+    assert kind.encode_all(many) == encoded
+    assert kind.decode_all(encoded) == many
+    if len(many) >= 2:
+        place, cut = data.draw(st.integers(0, len(many) - 2)), data.draw(st.integers(1, 8))
+        moved = [encoded[place][:-cut], encoded[place][-cut:] + encoded[place + 1]]
+        for spoilt in (moved, [moved[0], encoded[place + 1]], [encoded[place], moved[1]]):
+            with pytest.raises(MalformedRecordError):
+                kind.decode_all(encoded[:place] + spoilt + encoded[place + 2 :])
+
+
 @given(entries())
 def test_decoding_an_entry_undoes_encoding_it(entry: Entry) -> None:
     assert Entry.decode(entry.encode()) == entry

@@ -9,11 +9,11 @@ from creditledger.transparency.merkle import (
     append_nodes,
     consistency_proof,
     inclusion_proof,
-    inclusion_proofs,
     leaf_hash,
     node_hash,
     prove_consistency,
     prove_inclusion,
+    root_and_proofs,
     root_from_leaf_hashes,
     tree_root,
     verify_consistency,
@@ -79,9 +79,8 @@ def test_every_inclusion_proof_of_small_trees_verifies() -> None:
 def test_all_proofs_at_once_are_those_of_each_leaf() -> None:
     for size in range(SIZE + 1):
         leaves = LEAVES[:size]
-        assert inclusion_proofs(leaves) == [
-            tuple(inclusion_proof(leaves, index, size)) for index in range(size)
-        ]
+        proofs = [tuple(inclusion_proof(leaves, index, size)) for index in range(size)]
+        assert root_and_proofs(leaves) == (root_from_leaf_hashes(leaves), proofs)
 
 
 def test_every_consistency_proof_of_small_trees_verifies() -> None:
