@@ -7,6 +7,7 @@ import binascii
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import sha256
 from typing import Final, Protocol
 
@@ -27,6 +28,7 @@ TYPE_COSIGNATURE_ML_DSA_44: Final = 0x06
 ML_DSA_44_PUBLIC_KEY_SIZE: Final = 1_312
 
 _DASH: Final = "\N{EM DASH} ".encode()
+_NO_CONTROL: Final = bytes((0x0A, *range(0x20, 0x100)))
 _VKEY_SIZE_MAX: Final = 4_096
 _HEX_ID: Final = re.compile(r"[0-9a-f]{8}")
 
@@ -89,6 +91,7 @@ def parse_verifier_key(text: str) -> VerifierKey:
     return key
 
 
+@lru_cache(maxsize=256)
 def require_key_name(name: str) -> str:
     """``name`` if a key may have it: not empty, no white space, no control character, no ``+``."""
     bad = not name or "+" in name or any(char.isspace() or ord(char) < 0x20 for char in name)
@@ -201,7 +204,7 @@ def parse_note(encoded: bytes) -> Note:
     Nothing is verified. Source: specs/log.md §6."""
     if len(encoded) > NOTE_SIZE_MAX:
         raise _malformed(f"at most {NOTE_SIZE_MAX} bytes", f"{len(encoded)} bytes")
-    if any(byte < 0x20 and byte != 0x0A for byte in set(encoded)) or not _is_utf8(encoded):
+    if encoded.translate(None, _NO_CONTROL) or not _is_utf8(encoded):
         raise _malformed("UTF-8 without control characters", ascii(encoded[:40]))
     cut = encoded.rfind(b"\n\n")
     if cut < 0 or not encoded.endswith(b"\n"):
