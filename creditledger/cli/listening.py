@@ -25,6 +25,11 @@ def _address(ctx: click.Context, param: click.Parameter, value: str) -> tuple[st
     return host, int(port)
 
 
+def optional_address(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[str, int] | None:
+    """Host and port of an option that may be left out. Raises BadParameter."""
+    return None if value is None else _address(ctx, param, value)
+
+
 def _open_descriptor(ctx: click.Context, param: click.Parameter, value: int | None) -> int | None:
     if value is not None:
         try:

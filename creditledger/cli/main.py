@@ -42,6 +42,8 @@ VERBS: Final = {
     "evidence": "evidence",
     "verify": "verification",
     "audit": "published",
+    "publish": "placing",
+    "mirror": "placing",
     "monitor": "monitoring",
     "fsck": "log",
     "forget": "retention",

@@ -125,7 +125,7 @@ def as_finding(error: CreditLedgerError, seen: "LastSeen", evidence_path: Path |
 
     A fork's evidence is written to ``evidence_path``, by default beside the last checkpoint seen."""
     if isinstance(error, ForkError):
-        return _with_evidence(error, evidence_path or evidence_file(seen, error))
+        return with_evidence(error, evidence_path or evidence_file(seen, error))
     if isinstance(error, VerificationError | IntegrityError | BusyError | StorageError):
         return error
     message = f"the log does not hold: {type(error).__name__}: {error}"
@@ -137,7 +137,7 @@ def evidence_file(seen: "LastSeen", error: ForkError) -> Path:
     return seen.path.with_name(f"{seen.path.name}.fork-{'-'.join(map(str, error.sizes))}")
 
 
-def _with_evidence(error: ForkError, path: Path) -> ForkError:
+def with_evidence(error: ForkError, path: Path) -> ForkError:
     """The error with its evidence in a file; that it cannot be written does not hide the fork."""
     from creditledger.ledger.directory import replace_file
 

@@ -1189,6 +1189,34 @@ REFUSED: dict[str, tuple[Arguments, int, str]] = {
     # serve
     "serve: no address": (lambda p: ["serve", p.pool, "--listen", "nowhere"], 2, "UsageError"),
     "serve: no ledger": (lambda p: ["serve", p / "void", "--listen", "127.0.0.1:0"], 5, "StorageError"),
+    # publish, mirror
+    "publish: no ledger": (lambda p: ["publish", p / "plan", p / "www"], 2, "UsageError"),
+    "publish: no bucket": (lambda p: ["publish", p.pool, "s3:///a"], 2, "MalformedRecordError"),
+    "publish: an endpoint for a folder": (
+        lambda p: ["publish", p.pool, p / "www", "--endpoint-url", "http://127.0.0.1:9"],
+        2,
+        "UsageError",
+    ),
+    "publish: in the way of a file": (lambda p: ["publish", p.pool, p / "plan"], 5, "StorageError"),
+    "mirror: no policy": (lambda p: ["mirror", "http://127.0.0.1:9", p / "copy"], 2, "UsageError"),
+    "mirror: no URL": (
+        lambda p: ["mirror", "nowhere", p / "copy", "--policy", p.stage.policy],
+        2,
+        "MalformedRecordError",
+    ),
+    "mirror: nobody there": (
+        lambda p: ["mirror", "http://127.0.0.1:9", p / "copy", "--policy", p.stage.policy],
+        3,
+        "BusyError",
+    ),
+    "mirror: to serve and not to follow": (
+        lambda p: [
+            *("mirror", "http://127.0.0.1:9", p / "copy", "--policy", p.stage.policy),
+            *("--listen", "127.0.0.1:0"),
+        ],
+        2,
+        "UsageError",
+    ),
     # page-link
     "page-link: no URL": (_page_link("pool", "n1"), 2, "UsageError"),
     "page-link: a query": (_page_link("http://pool.example/?a=b", "n1"), 2, "UsageError"),
