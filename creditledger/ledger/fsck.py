@@ -21,6 +21,7 @@ from creditledger.ledger.failed_ids import FAILED
 from creditledger.ledger.head import HeadFile, require_not_rolled_back
 from creditledger.ledger.lmdb_store import LmdbStore
 from creditledger.ledger.local_witness import WitnessFile
+from creditledger.ledger.node_rows import NODE, row_count, row_hashes, row_key
 from creditledger.ledger.operator_keys import OperatorAt, operator_at
 from creditledger.ledger.publish import CHECKPOINT, published_files
 from creditledger.ledger.stored_log import (
@@ -28,17 +29,15 @@ from creditledger.ledger.stored_log import (
     BODIES,
     ENTRY,
     LOG,
-    NODE,
     STATE,
     StoredLog,
     body_names,
-    node_key,
     state_of,
 )
 from creditledger.records.entry import Entry
 from creditledger.records.parameters import Genesis
 from creditledger.transparency.checkpoint import Checkpoint
-from creditledger.transparency.merkle import append_nodes
+from creditledger.transparency.merkle import HASH_SIZE, append_nodes
 from creditledger.transparency.tile import TILE_WIDTH, encode_entry_bundle, parse_tile_path, tile_hashes
 from creditledger.transparency.trust_policy import TrustPolicy
 
@@ -133,11 +132,16 @@ def _check_keys(view: StateView, log: StoredLog) -> None:
         if key[:1] not in counts:
             raise IntegrityError("the store has a key of no known kind", found=key[:60].hex())
         counts[key[:1]] += 1
-    # A tree of n leaves has n - popcount(n) complete nodes above them.
-    expected = (log.size, 2 * log.size - log.size.bit_count())
+        if key[:1] == NODE and len(value) != HASH_SIZE * row_hashes(key, log.size):
+            raise IntegrityError(
+                "a row of tree nodes has another length",
+                expected=f"{row_hashes(key, log.size)} hashes",
+                found=f"{len(value)} bytes at key {key.hex()}",
+            )
+    expected = (log.size, row_count(log.size))
     if (counts[ENTRY], counts[NODE]) != expected:
         raise IntegrityError(
-            "entries and tree nodes are not as many as the log's size asks for",
+            "entries and rows of tree nodes are not as many as the log's size asks for",
             expected=f"{expected[0]} and {expected[1]}",
             found=f"{counts[ENTRY]} and {counts[NODE]}",
         )
@@ -151,7 +155,7 @@ def _check_tree(log: StoredLog) -> None:
             raise IntegrityError(
                 f"tree node {level}/{index} is not the hash over its children",
                 expected=computed.hex(),
-                found=f"key {node_key(level, index).hex()}",
+                found=f"key {row_key(level, index).hex()}",
             )
     log.require_sound_edge()
 

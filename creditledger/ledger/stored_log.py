@@ -1,6 +1,6 @@
 """The log inside a store: entries, tree nodes, bodies, and the fold's state beside them.
 
-Keys: ``e`` + u64be index, ``h`` + level + u64be index, ``b`` + root, ``s`` + the state's own,
+Keys: ``e`` + u64be index, ``h`` + four levels + u64be index (`node_rows`), ``b`` + root, ``s`` + the state's own,
 ``l`` for size and root, ``f`` + failed ids (`failed_ids`), and ``k`` + what a service keeps beside the log.
 Source: specs/ledger.md §3."""
 
@@ -10,6 +10,7 @@ from typing import Final
 
 from creditledger.credits.state import StateView
 from creditledger.errors import IntegrityError, MalformedRecordError, UnknownIdError
+from creditledger.ledger.node_rows import NodeRows
 from creditledger.ledger.store import Prefixed
 from creditledger.records import canonical
 from creditledger.records.canonical import FRAME_BYTES_MAX
@@ -18,10 +19,16 @@ from creditledger.records.parameters import Genesis, Parameters
 from creditledger.records.receipt import Batch
 from creditledger.records.record import Record
 from creditledger.records.verdict import Reveal
-from creditledger.transparency.merkle import EMPTY_ROOT, HASH_SIZE, append_nodes, leaf_hash, tree_root
+from creditledger.transparency.merkle import (
+    EMPTY_ROOT,
+    HASH_SIZE,
+    NodeReader,
+    append_nodes,
+    leaf_hash,
+    tree_root,
+)
 
 ENTRY: Final = b"e"
-NODE: Final = b"h"
 BODIES: Final = b"b"
 STATE: Final = b"s"
 LOG: Final = b"l"
@@ -31,11 +38,6 @@ BESIDE: Final = b"k"
 def entry_key(index: int) -> bytes:
     """Where entry ``index`` stands."""
     return ENTRY + index.to_bytes(8, "big")
-
-
-def node_key(level: int, index: int) -> bytes:
-    """Where the hash of a complete node stands."""
-    return NODE + bytes([level]) + index.to_bytes(8, "big")
 
 
 def state_of(view: StateView) -> StateView:
@@ -51,15 +53,20 @@ def kept_beside(view: StateView) -> StateView:
 class StoredLog:
     """The log as one transaction sees it. Nothing is believed that its hash does not bear out."""
 
-    __slots__ = ("_view", "root", "size")
+    __slots__ = ("_nodes", "_view", "node", "root", "size")
 
     size: int
     """Entries, appended ones included."""
     root: bytes
     """Root hash of the tree over them."""
 
+    node: NodeReader
+    """The hash of a complete node. Raises IntegrityError."""
+
     def __init__(self, view: StateView) -> None:
         self._view = view
+        self._nodes = NodeRows(view)
+        self.node = self._nodes.node
         found = view.get(LOG)
         self.size, self.root = (0, EMPTY_ROOT) if found is None else _parse_log(found)
 
@@ -90,15 +97,6 @@ class StoredLog:
             )
         return record
 
-    def node(self, level: int, index: int) -> bytes:
-        """The hash of a complete node: a `NodeReader`. Raises IntegrityError."""
-        found = self._view.get(node_key(level, index))
-        if found is None or len(found) != HASH_SIZE:
-            raise IntegrityError(
-                f"tree node {level}/{index} is missing", found="nothing" if found is None else "another size"
-            )
-        return found
-
     def root_at(self, size: int) -> bytes:
         """The root of the first ``size`` entries."""
         return tree_root(self.node, size=size)
@@ -124,7 +122,7 @@ class StoredLog:
         leaf = leaf_hash(entry)
         self._view.put(entry_key(self.size), entry)
         for level, index, node in append_nodes(self.node, self.size, [leaf]):
-            self._view.put(node_key(level, index), node)
+            self._nodes.add(level, index, node)
         self.size += 1
         return leaf
 

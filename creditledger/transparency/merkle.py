@@ -79,17 +79,17 @@ def prove_inclusion(read: NodeReader, *, index: int, size: int) -> list[bytes]:
     O(log size) reads. Raises InclusionProofError unless ``0 <= index < size``.
     Source: specs/log.md §3, RFC 6962 §2.1.1."""
     _require_index(index, size)
-    start, stop = 0, size
-    downward: list[bytes] = []
-    while stop - start > 1:
-        middle = start + _split(stop - start)
-        if index < middle:
-            downward.append(_range_hash(read, middle, stop))
-            stop = middle
-        else:
-            downward.append(_range_hash(read, start, middle))
-            start = middle
-    return downward[::-1]
+    inner = (index ^ (size - 1)).bit_length()
+    proof = [read(level, (index >> level) ^ 1) for level in range(inner - 1)]
+    if inner:
+        # The first sibling that reaches to the tree's end; it may be no complete node.
+        proof.append(_range_hash(read, ((index >> (inner - 1)) + 1) << (inner - 1), size))
+    border = index >> inner
+    while border:
+        if border & 1:
+            proof.append(read(inner, border - 1))
+        border, inner = border >> 1, inner + 1
+    return proof
 
 
 def prove_consistency(read: NodeReader, *, first: int, second: int) -> list[bytes]:

@@ -12,7 +12,8 @@ from creditledger.errors import IntegrityError, RollbackError, StorageError
 from creditledger.ledger.fsck import check, fsck
 from creditledger.ledger.ledger import Ledger
 from creditledger.ledger.lmdb_store import LmdbStore
-from creditledger.ledger.stored_log import BODIES, entry_key, node_key
+from creditledger.ledger.node_rows import row_key, row_place
+from creditledger.ledger.stored_log import BODIES, entry_key
 from ledger_pools import FixedClock, Work, found, grant, registration, working
 
 
@@ -42,11 +43,11 @@ def change(path: Path, edit: Callable[[StateView], None]) -> None:
     store.close()
 
 
-def flip(key: bytes) -> Callable[[StateView], None]:
+def flip(key: bytes, at: int = -1) -> Callable[[StateView], None]:
     def edit(view: StateView) -> None:
-        value = view.get(key)
-        assert value
-        view.put(key, value[:-1] + bytes([value[-1] ^ 1]))
+        value = bytearray(view.get(key) or b"")
+        value[at] ^= 1
+        view.put(key, bytes(value))
 
     return edit
 
@@ -69,12 +70,13 @@ def first(prefix: bytes) -> Callable[[StateView], bytes]:
     ("edit", "named"),
     [
         (flip(entry_key(7)), "entry 7"),
-        (lambda view: view.delete(entry_key(7)), "entries and tree nodes"),
+        (lambda view: view.delete(entry_key(7)), "entries and rows"),
         (lambda view: view.put(entry_key(7), view.get(entry_key(8)) or b""), "entry 7"),
-        (flip(node_key(0, 7)), "entry 7"),
-        (flip(node_key(1, 3)), "tree node 1/3"),
-        (flip(node_key(8, 0)), "tree node 8/0"),
-        (lambda view: view.delete(node_key(2, 3)), "entries and tree nodes"),
+        (flip(row_key(0, 7), 32 * row_place(0, 7)), "entry 7"),
+        (flip(row_key(1, 3), 32 * row_place(1, 3)), "tree node 1/3"),
+        (flip(row_key(8, 0), 0), "tree node 8/0"),
+        (lambda view: view.delete(row_key(2, 3)), "entries and rows"),
+        (lambda view: view.put(row_key(2, 3), (view.get(row_key(2, 3)) or b"") + bytes(32)), "another length"),
         (flip(b"l"), "root"),
         (lambda view: view.put(b"x", b""), "no known kind"),
         (lambda view: view.put(BODIES + bytes(32), b"\x90"), "no entry names"),

@@ -18,7 +18,8 @@ from creditledger.ledger.ledger import Ledger
 from creditledger.ledger.lmdb_store import LmdbStore
 from creditledger.ledger.local_witness import WitnessFile
 from creditledger.ledger.publish import published_files
-from creditledger.ledger.stored_log import decode_bodies, entry_key, node_key
+from creditledger.ledger.node_rows import row_key, row_place
+from creditledger.ledger.stored_log import decode_bodies, entry_key
 from creditledger.transparency.checkpoint import parse_checkpoint_note
 from creditledger.transparency.merkle import leaf_hash, root_from_leaf_hashes
 from creditledger.transparency.tile import decode_entry_bundle, tiles_for_size
@@ -259,7 +260,7 @@ def _flip(ledger: Ledger, key: bytes) -> Ledger:
     return Ledger.open(ledger.path, clock=FixedClock())
 
 
-@pytest.mark.parametrize("key", [entry_key(5), node_key(0, 5), node_key(8, 0)])
+@pytest.mark.parametrize("key", [entry_key(5), row_key(0, 5), row_key(8, 0)])
 def test_nothing_is_signed_over_damage(ledger: Ledger, key: bytes) -> None:
     """Below a node of level 8 the tree's edge alone would not show it."""
     fill(ledger, 515)
@@ -277,7 +278,8 @@ def test_an_entry_changed_with_its_leaf_hash_is_told_by_the_node_above(ledger: L
     store = LmdbStore(ledger.directory.store)
     with store.write() as view:
         view.put(entry_key(5), forged)
-        view.put(node_key(0, 5), leaf_hash(forged))
+        row, at = view.get(row_key(0, 5)) or b"", 32 * row_place(0, 5)
+        view.put(row_key(0, 5), row[:at] + leaf_hash(forged) + row[at + 32 :])
     store.close()
     with Ledger.open(ledger.path, clock=FixedClock()) as damaged:
         with pytest.raises(IntegrityError, match="tree node 8/0"):
@@ -288,7 +290,7 @@ def test_an_entry_changed_with_its_leaf_hash_is_told_by_the_node_above(ledger: L
 def test_an_old_node_in_a_new_partial_tile_is_checked_against_the_root(ledger: Ledger) -> None:
     fill(ledger, 515)
     ledger.publish()
-    with _flip(ledger, node_key(8, 0)) as damaged:
+    with _flip(ledger, row_key(8, 0)) as damaged:
         damaged.submit([registration(damaged.id, f"party-{number}") for number in range(300)])
         with pytest.raises(IntegrityError, match="right edge"):
             damaged.publish()

@@ -1,0 +1,92 @@
+"""The tree's hashes in a store: a row for each 16 nodes and what stands on them. Source: specs/ledger.md §3.
+
+A path from leaf to root then asks the store for a quarter as many rows, and a commit writes fewer."""
+
+from typing import Final
+
+from creditledger.credits.state import StateView
+from creditledger.errors import IntegrityError
+from creditledger.transparency.merkle import HASH_SIZE
+
+NODE: Final = b"h"
+ROW_LEVELS: Final = 4
+ROW_WIDTH: Final = 1 << ROW_LEVELS
+_ROW_BITS: Final = ROW_LEVELS.bit_length() - 1
+
+
+def row_key(level: int, index: int) -> bytes:
+    """The key of the row that holds the hash of node ``(level, index)``."""
+    tier, rest = divmod(level, ROW_LEVELS)
+    return NODE + bytes([tier]) + (index >> (ROW_LEVELS - rest)).to_bytes(8, "big")
+
+
+def row_place(level: int, index: int) -> int:
+    """How many hashes stand before node ``(level, index)`` in its row: those that were complete earlier."""
+    rest = level % ROW_LEVELS
+    last = ((index & ((ROW_WIDTH >> rest) - 1)) + 1 << rest) - 1
+    return 2 * last - last.bit_count() + rest
+
+
+def row_count(size: int) -> int:
+    """How many rows a tree of ``size`` leaves has."""
+    count = 0
+    while size:
+        count += (size + ROW_WIDTH - 1) // ROW_WIDTH
+        size >>= ROW_LEVELS
+    return count
+
+
+def row_hashes(key: bytes, size: int) -> int:
+    """How many hashes the row under ``key`` has in a tree of ``size`` leaves."""
+    tier, number = key[1], int.from_bytes(key[2:], "big")
+    width = min(ROW_WIDTH, max(0, (size >> ROW_LEVELS * tier) - number * ROW_WIDTH))
+    # A full row's own root stands in the row above.
+    return 2 * width - width.bit_count() - (width == ROW_WIDTH)
+
+
+class NodeRows:
+    """The hashes of complete nodes, as one transaction sees them."""
+
+    __slots__ = ("_rows", "_view")
+
+    def __init__(self, view: StateView) -> None:
+        self._view = view
+        self._rows: dict[int, tuple[int, bytes]] = {}
+        """The row last read or written of each four levels: a path asks for several of its hashes."""
+
+    def node(self, level: int, index: int) -> bytes:
+        """The hash of a complete node: a `NodeReader`. Raises IntegrityError."""
+        rest = level & (ROW_LEVELS - 1)
+        number = index >> (ROW_LEVELS - rest)
+        held = self._rows.get(level >> _ROW_BITS)
+        row = held[1] if held is not None and held[0] == number else self._read(level, index, number)
+        last = ((index & ((ROW_WIDTH >> rest) - 1)) + 1 << rest) - 1
+        at = HASH_SIZE * (2 * last - last.bit_count() + rest)
+        found = row[at : at + HASH_SIZE]
+        if len(found) != HASH_SIZE:
+            raise IntegrityError(
+                f"tree node {level}/{index} is missing", found=f"{len(row)} bytes in its row"
+            )
+        return found
+
+    def add(self, level: int, index: int, node: bytes) -> None:
+        """Keep the hash of a node that has become complete; children come before parents.
+
+        Raises IntegrityError where its row does not end there."""
+        number = index >> (ROW_LEVELS - level % ROW_LEVELS)
+        held = self._rows.get(level >> _ROW_BITS)
+        row = held[1] if held is not None and held[0] == number else self._read(level, index, number)
+        if len(row) != HASH_SIZE * row_place(level, index):
+            raise IntegrityError(
+                f"the row of tree node {level}/{index} does not end before it",
+                expected=f"{HASH_SIZE * row_place(level, index)} bytes",
+                found=f"{len(row)} bytes",
+            )
+        row += node
+        self._view.put(row_key(level, index), row)
+        self._rows[level >> _ROW_BITS] = number, row
+
+    def _read(self, level: int, index: int, number: int) -> bytes:
+        row = self._view.get(row_key(level, index)) or b""
+        self._rows[level >> _ROW_BITS] = number, row
+        return row
