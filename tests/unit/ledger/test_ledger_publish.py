@@ -17,8 +17,8 @@ from creditledger.ledger.fsck import fsck
 from creditledger.ledger.ledger import Ledger
 from creditledger.ledger.lmdb_store import LmdbStore
 from creditledger.ledger.local_witness import WitnessFile
-from creditledger.ledger.publish import published_files
 from creditledger.ledger.node_rows import row_key, row_place
+from creditledger.ledger.publish import published_files
 from creditledger.ledger.stored_log import decode_bodies, entry_key
 from creditledger.transparency.checkpoint import parse_checkpoint_note
 from creditledger.transparency.merkle import leaf_hash, root_from_leaf_hashes
