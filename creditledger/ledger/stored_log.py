@@ -1,7 +1,7 @@
 """The log inside a store: entries, tree nodes, bodies, and the fold's state beside them.
 
 Keys: ``e`` + u64be index, ``h`` + four levels + u64be index (`node_rows`), ``b`` + root, ``s`` + the state's
-own, ``l`` for size and root, ``f`` + failed ids (`failed_ids`), and ``k`` + what a service keeps beside the log.
+own, ``l`` for size and root, ``f`` + failed ids (`failed_ids`), ``k`` + what a service keeps beside the log.
 Source: specs/ledger.md §3."""
 
 import hashlib

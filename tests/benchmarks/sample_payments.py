@@ -1,5 +1,6 @@
 """Small transfers between funded accounts, each signed alone, for benchmarks."""
 
+from collections.abc import Sequence
 from typing import Final
 
 from creditledger.ledger.ledger import Ledger
@@ -19,7 +20,7 @@ class Payments:
         ledger.submit([registration(ledger.id, name) for name in names])
         ledger.submit([grant(ledger.id, name, 10**9, number) for number, name in enumerate(names)])
         ledger.complete_round()
-        self._ledger_id = ledger.id
+        self.ledger = ledger
         self._keys = [signer(name) for name in names]
         self._made = 0
 
@@ -31,4 +32,11 @@ class Payments:
         record = Transfer(
             id=number.to_bytes(16, "big"), payer=payer.public_key, payee=payee.public_key, amount_micro=1
         )
-        return signed(self._ledger_id, record, payer)
+        return signed(self.ledger.id, record, payer)
+
+
+def check_signatures(ledger: Ledger, group: Sequence[Submission]) -> None:
+    """What the fold then finds done."""
+    for one in group:
+        message = one.record.signing_bytes(ledger.id)
+        ledger.verifier.ed25519(one.record.payer, message, one.signature)  # type: ignore[attr-defined]

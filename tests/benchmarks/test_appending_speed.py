@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.comparison import Comparison, Goal, at_least
-from benchmarks.sample_payments import Payments
+from benchmarks.sample_payments import Payments, check_signatures
 from creditledger.credits import context
 from creditledger.ledger.clock import system_clock
 from creditledger.ledger.ledger import Acknowledgement, Ledger
@@ -31,13 +31,6 @@ def submit(ledger: Ledger, group: Sequence[Submission]) -> None:
     for outcome in ledger.submit(group):
         if not isinstance(outcome, Acknowledgement):
             raise outcome
-
-
-def check_signatures(ledger: Ledger, group: Sequence[Submission]) -> None:
-    """What the fold then finds done."""
-    for one in group:
-        message = one.record.signing_bytes(ledger.id)
-        ledger.verifier.ed25519(one.record.payer, message, one.signature)  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("size", GOALS)
