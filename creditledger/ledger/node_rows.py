@@ -11,7 +11,7 @@ from creditledger.transparency.merkle import HASH_SIZE
 NODE: Final = b"h"
 ROW_LEVELS: Final = 4
 ROW_WIDTH: Final = 1 << ROW_LEVELS
-_ROW_BITS: Final = ROW_LEVELS.bit_length() - 1
+HELD_ROWS: Final = 64
 
 
 def row_key(level: int, index: int) -> bytes:
@@ -23,8 +23,7 @@ def row_key(level: int, index: int) -> bytes:
 def row_place(level: int, index: int) -> int:
     """How many hashes stand before node ``(level, index)`` in its row: those that were complete earlier."""
     rest = level % ROW_LEVELS
-    last = ((index & ((ROW_WIDTH >> rest) - 1)) + 1 << rest) - 1
-    return 2 * last - last.bit_count() + rest
+    return _PLACES[rest][index % (ROW_WIDTH >> rest)]
 
 
 def row_count(size: int) -> int:
@@ -44,6 +43,16 @@ def row_hashes(key: bytes, size: int) -> int:
     return 2 * width - width.bit_count() - (width == ROW_WIDTH)
 
 
+def _place(rest: int, offset: int) -> int:
+    last = (offset + 1 << rest) - 1
+    return 2 * last - last.bit_count() + rest
+
+
+_PLACES: Final = tuple(
+    tuple(_place(rest, offset) for offset in range(ROW_WIDTH >> rest)) for rest in range(ROW_LEVELS)
+)
+
+
 class NodeRows:
     """The hashes of complete nodes, as one transaction sees them."""
 
@@ -51,17 +60,15 @@ class NodeRows:
 
     def __init__(self, view: StateView) -> None:
         self._view = view
-        self._rows: dict[int, tuple[int, bytes]] = {}
-        """The row last read or written of each four levels: a path asks for several of its hashes."""
+        self._rows: dict[tuple[int, int], bytes] = {}
+        """Some rows last read or written: a path asks for several hashes of each, and paths meet."""
 
     def node(self, level: int, index: int) -> bytes:
         """The hash of a complete node: a `NodeReader`. Raises IntegrityError."""
-        rest = level & (ROW_LEVELS - 1)
+        tier, rest = level // ROW_LEVELS, level % ROW_LEVELS
         number = index >> (ROW_LEVELS - rest)
-        held = self._rows.get(level >> _ROW_BITS)
-        row = held[1] if held is not None and held[0] == number else self._read(level, index, number)
-        last = ((index & ((ROW_WIDTH >> rest) - 1)) + 1 << rest) - 1
-        at = HASH_SIZE * (2 * last - last.bit_count() + rest)
+        row = self._rows.get((tier, number)) or self._read(tier, number)
+        at = HASH_SIZE * _PLACES[rest][index - (number << (ROW_LEVELS - rest))]
         found = row[at : at + HASH_SIZE]
         if len(found) != HASH_SIZE:
             raise IntegrityError(
@@ -73,9 +80,8 @@ class NodeRows:
         """Keep the hash of a node that has become complete; children come before parents.
 
         Raises IntegrityError where its row does not end there."""
-        number = index >> (ROW_LEVELS - level % ROW_LEVELS)
-        held = self._rows.get(level >> _ROW_BITS)
-        row = held[1] if held is not None and held[0] == number else self._read(level, index, number)
+        tier, number = level // ROW_LEVELS, index >> (ROW_LEVELS - level % ROW_LEVELS)
+        row = self._rows.get((tier, number)) or self._read(tier, number)
         if len(row) != HASH_SIZE * row_place(level, index):
             raise IntegrityError(
                 f"the row of tree node {level}/{index} does not end before it",
@@ -84,9 +90,11 @@ class NodeRows:
             )
         row += node
         self._view.put(row_key(level, index), row)
-        self._rows[level >> _ROW_BITS] = number, row
+        self._rows[tier, number] = row
 
-    def _read(self, level: int, index: int, number: int) -> bytes:
-        row = self._view.get(row_key(level, index)) or b""
-        self._rows[level >> _ROW_BITS] = number, row
+    def _read(self, tier: int, number: int) -> bytes:
+        row = self._view.get(NODE + bytes([tier]) + number.to_bytes(8, "big")) or b""
+        if len(self._rows) >= HELD_ROWS:
+            self._rows.clear()
+        self._rows[tier, number] = row
         return row
