@@ -1,8 +1,8 @@
 """Group commit: many submitters that each wait until their record is durable, beside one that does."""
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from threading import Thread
 
 import pytest
 
@@ -29,41 +29,37 @@ def payments(tmp_path: Path) -> Iterator[Payments]:
 
 
 def test_concurrent_submitters(compare: Comparison, payments: Payments) -> None:
-    """256 threads, each with one record after another; signatures were checked before."""
+    """256 tasks of one loop, as the service has them, each with one record after another; signatures were
+    checked before."""
     group = GroupCommit(Steward(payments.ledger, events=EventLog(None)))
     group.start()
 
-    def submit(submissions: list[Submission]) -> None:
+    async def submit(submissions: list[Submission]) -> None:
         for one in submissions:
-            (outcome,) = group.submit([one], size=400).result()
+            (outcome,) = await asyncio.wrap_future(group.submit([one], size=400))
             if not isinstance(outcome, Acknowledgement):
                 raise outcome
 
-    def made(count: int) -> list[Submission]:
-        submissions = [payments.next() for _ in range(count)]
-        check_signatures(payments.ledger, submissions)
-        return submissions
+    async def submit_all(shares: Sequence[list[Submission]]) -> None:
+        await asyncio.gather(*map(submit, shares))
 
-    crowds = iter([[made(EACH) for _ in range(SUBMITTERS)] for _ in range(ROUNDS + 1)])
-    alone = iter([made(ALONE) for _ in range(ROUNDS + 1)])
+    def made(submitters: int, count: int) -> list[list[Submission]]:
+        shares = [[payments.next() for _ in range(count)] for _ in range(submitters)]
+        for share in shares:
+            check_signatures(payments.ledger, share)
+        return shares
 
-    def submit_together() -> None:
-        threads = [Thread(target=submit, args=(share,)) for share in next(crowds)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-
-    try:
+    crowds = iter([made(SUBMITTERS, EACH) for _ in range(ROUNDS + 1)])
+    alone = iter([made(1, ALONE) for _ in range(ROUNDS + 1)])
+    with asyncio.Runner() as runner:
         compare(
             f"durable append, {SUBMITTERS} submitters at once",
-            submit_together,
+            lambda: runner.run(submit_all(next(crowds))),
             against="one submitter",
-            reference=lambda: submit(next(alone)),
+            reference=lambda: runner.run(submit_all(next(alone))),
             items=SUBMITTERS * EACH,
             reference_items=ALONE,
             goal=at_least(40),
             rounds=ROUNDS,
         )
-    finally:
-        group.stop()
+    group.stop()
