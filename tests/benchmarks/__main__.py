@@ -45,8 +45,8 @@ def show(rows: Sequence[Row]) -> None:
     for row in rows:
         mark = "[green]met[/]" if row.met else "[red]missed[/]"
         mark = mark if row.goal else ""
-        ratio = f"{row.ratio:.2f} x"
-        table.add_row(row.job, _time(row.ours), row.against, _time(row.reference), ratio, row.goal, mark)
+        theirs, ratio = (_time(row.reference), f"{row.ratio:.2f} x") if row.reference else ("", "")
+        table.add_row(row.job, _time(row.ours), row.against, theirs, ratio, row.goal, mark)
     Console().print(table)
 
 

@@ -4,6 +4,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from operator import sub
 from typing import Any, Final
 
 from pytest_benchmark.fixture import BenchmarkFixture
@@ -19,16 +20,22 @@ class Goal:
 
     ratio: float
     is_cost: bool = False
+    seconds: float | None = None
+    """Instead of a ratio: how much longer than the reference ours may take."""
 
     def of(self, ours: float, reference: float) -> float:
         """The ratio of two times."""
         return ours / reference if self.is_cost else reference / ours
 
-    def is_met(self, ratio: float) -> bool:
-        """Whether a ratio reaches the goal."""
+    def is_met(self, ratio: float, *, longer: float) -> bool:
+        """Whether a ratio, or how much ``longer`` than the reference ours took, reaches the goal."""
+        if self.seconds is not None:
+            return longer <= self.seconds
         return ratio <= self.ratio if self.is_cost else ratio >= self.ratio
 
     def __str__(self) -> str:
+        if self.seconds is not None:
+            return f"<= {self.seconds * 1e3:g} ms more"
         return f"{'<=' if self.is_cost else '>='} {self.ratio:g} x"
 
 
@@ -40,6 +47,11 @@ def at_least(ratio: float) -> Goal:
 def at_most(ratio: float) -> Goal:
     """So many times the reference's time."""
     return Goal(ratio=ratio, is_cost=True)
+
+
+def within(seconds: float) -> Goal:
+    """At most so much longer than the reference."""
+    return Goal(ratio=0, is_cost=True, seconds=seconds)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,10 +113,17 @@ class Comparison:
             reference=statistics.median(theirs),
             ratio=ratio,
             goal=str(goal or ""),
-            met=aim.is_met(ratio),
+            met=aim.is_met(ratio, longer=statistics.median(map(sub, mine, theirs))),
         )
         self._benchmark.extra_info["row"] = asdict(row)
         return row
+
+    def alone(self, job: str, ours: Job, *, why: str, rounds: int = ROUNDS) -> None:
+        """As a call without a reference, because of ``why``: the row has no ratio, and meets no goal."""
+        self._benchmark.pedantic(ours, rounds=rounds, warmup_rounds=1)
+        took = statistics.median(self._benchmark.stats.stats.data)
+        row = Row(job=job, ours=took, against=why, reference=0.0, ratio=0.0, goal="", met=True)
+        self._benchmark.extra_info["row"] = asdict(row)
 
 
 def times(count: int, job: Job) -> Job:
