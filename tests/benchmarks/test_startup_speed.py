@@ -43,8 +43,14 @@ def verify(pool: Path, level: str, program: tuple[str, ...] = ("-m", "creditledg
         [sys.executable, *program, *map(str, arguments)],
         check=True,
         stdout=subprocess.DEVNULL,
-        env={**os.environ, "PYTHONPATH": os.getcwd()},
+        env=environment(pool),
     )
+
+
+def environment(pool: Path) -> dict[str, str]:
+    """With compiled modules kept, as an installed package has them, also where this process keeps none."""
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return kept | {"PYTHONPATH": os.getcwd(), "PYTHONPYCACHEPREFIX": str(pool / "compiled")}
 
 
 def bare() -> None:
