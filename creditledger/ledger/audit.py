@@ -16,6 +16,7 @@ from creditledger.ledger.directory import LedgerDirectory
 from creditledger.ledger.last_seen import LastSeen
 from creditledger.ledger.replica import Replica
 from creditledger.ledger.source import DirectorySource, LogSource
+from creditledger.ledger.spilling_state import SpillingState
 from creditledger.records.round import Certificate, Round
 from creditledger.transparency.trust_policy import TrustPolicy
 
@@ -66,7 +67,7 @@ def audit_source(
 
     ``memory``: the last checkpoint seen, which the log must continue and which is brought up to date. Where
     the log signed two histories the error is a ForkError. Raises BusyError, StorageError."""
-    replica = Replica(source, policy, memory=memory)
+    replica = Replica(source, policy, memory=memory, state=SpillingState())
     rounds = certified = 0
     error: CreditLedgerError | None = None
     try:

@@ -45,8 +45,9 @@ def show(rows: Sequence[Row]) -> None:
     for row in rows:
         mark = "[green]met[/]" if row.met else "[red]missed[/]"
         mark = mark if row.goal else ""
-        theirs, ratio = (_time(row.reference), f"{row.ratio:.2f} x") if row.reference else ("", "")
-        table.add_row(row.job, _time(row.ours), row.against, theirs, ratio, row.goal, mark)
+        shown = _time if row.unit == "s" else _size
+        theirs, ratio = (shown(row.reference), f"{row.ratio:.2f} x") if row.reference else ("", "")
+        table.add_row(row.job, shown(row.ours), row.against, theirs, ratio, row.goal, mark)
     Console().print(table)
 
 
@@ -55,6 +56,10 @@ def _time(seconds: float) -> str:
         if seconds >= size:
             return f"{seconds / size:.3g} {unit}"
     return f"{seconds * 1e6:.3g} us"
+
+
+def _size(mebibytes: float) -> str:
+    return f"{mebibytes:.0f} MiB"
 
 
 def main() -> int:

@@ -56,7 +56,7 @@ def within(seconds: float) -> Goal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One line of the table. Times are seconds per item, medians."""
+    """One line of the table. Times are seconds per item, medians; sizes are MiB."""
 
     job: str
     ours: float
@@ -66,6 +66,8 @@ class Row:
     """The median of the rounds' ratios."""
     goal: str
     met: bool
+    unit: str = "s"
+    """``s`` or ``MiB``."""
 
     @classmethod
     def read(cls, extra_info: Mapping[str, Any]) -> "Row | None":
@@ -123,6 +125,24 @@ class Comparison:
         self._benchmark.pedantic(ours, rounds=rounds, warmup_rounds=1)
         took = statistics.median(self._benchmark.stats.stats.data)
         row = Row(job=job, ours=took, against=why, reference=0.0, ratio=0.0, goal="", met=True)
+        self._benchmark.extra_info["row"] = asdict(row)
+
+    def sizes(
+        self, job: str, ours: float, *, against: str, reference: float, goal: Goal, most: float
+    ) -> None:
+        """Two figures in MiB that were measured already. ``most``: what ours may be besides."""
+        self._benchmark.pedantic(lambda: None, rounds=1)
+        ratio = goal.of(ours, reference)
+        row = Row(
+            job=job,
+            ours=ours,
+            against=against,
+            reference=reference,
+            ratio=ratio,
+            goal=f"<= {most:g} MiB",
+            met=goal.is_met(ratio, longer=0) and ours <= most,
+            unit="MiB",
+        )
         self._benchmark.extra_info["row"] = asdict(row)
 
 
