@@ -1,4 +1,4 @@
-"""``python -m tests.benchmarks [--json FILE] [--only WORDS]``.
+"""``python -m tests.benchmarks [--json FILE] [--only WORDS] [--quick]``.
 
 Every job beside its limit or a peer, measured in turns in one run. Exit code 1 where a goal is missed."""
 
@@ -20,7 +20,7 @@ sys.path[:0] = [str(HERE.parent), str(HERE.parents[1])]
 from benchmarks.comparison import Row  # noqa: E402
 
 
-def measured(only: str) -> list[Row]:
+def measured(only: str, *, quick: bool) -> list[Row]:
     """Run what is asked for. Raises SystemExit where a benchmark fails."""
     with tempfile.TemporaryDirectory() as folder:
         results = Path(folder) / "results.json"
@@ -32,7 +32,8 @@ def measured(only: str) -> list[Row]:
             f"--benchmark-json={results}",
             "--benchmark-quiet",
         ]
-        code = pytest.main([*asked, *(["-k", only] if only else [])])
+        chosen = [*(["-k", only] if only else []), *(["-m", "not slow"] if quick else [])]
+        code = pytest.main([*asked, *chosen])
         if code != pytest.ExitCode.OK:
             raise SystemExit(int(code))
         found = json.loads(results.read_text())["benchmarks"]
@@ -67,8 +68,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     parser.add_argument("--json", type=Path, metavar="FILE")
     parser.add_argument("--only", default="", metavar="WORDS", help="as pytest's -k")
+    parser.add_argument("--quick", action="store_true", help="leave out what takes more than seconds")
     chosen = parser.parse_args()
-    rows = measured(chosen.only)
+    rows = measured(chosen.only, quick=chosen.quick)
     show(rows)
     if chosen.json:
         chosen.json.write_text(json.dumps([asdict(row) for row in rows], indent=1))

@@ -9,7 +9,6 @@ import pytest
 
 from benchmarks.comparison import Comparison, Goal, at_least
 from benchmarks.sample_payments import Payments, check_signatures
-from creditledger.credits import context
 from creditledger.ledger.clock import system_clock
 from creditledger.ledger.ledger import Acknowledgement, Ledger
 from creditledger.records.entry import Submission
@@ -34,11 +33,8 @@ def submit(ledger: Ledger, group: Sequence[Submission]) -> None:
 
 
 @pytest.mark.parametrize("size", GOALS)
-def test_durable_append(
-    compare: Comparison, ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
-) -> None:
-    """Rules, tree, encoding, commit and head file; signatures were checked before, and all are remembered."""
-    monkeypatch.setattr(context, "REMEMBERED_MAX", 2**20)
+def test_durable_append(compare: Comparison, ledger: Ledger, tmp_path: Path, size: int) -> None:
+    """Rules, tree, encoding, commit and head file; signatures were checked before."""
     payments, goal = Payments(ledger), GOALS[size]
     groups = [[payments.next() for _ in range(size)] for _ in range(ROUNDS[size] + 1)]
     for group in groups:

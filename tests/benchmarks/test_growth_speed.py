@@ -12,11 +12,12 @@ from benchmarks.sample_crowds import GROUP, Crowd, crowded
 
 ROUNDS = 7
 SMALL = 10_000
-GOALS = {100_000: None, 1_000_000: None}
+SIZES = (100_000, 1_000_000)
 MEMORY_GOAL_MIB = 300
+pytestmark = pytest.mark.slow
 
 
-@pytest.mark.parametrize("size", GOALS)
+@pytest.mark.parametrize("size", SIZES)
 def test_append_in_a_crowd(compare: Comparison, tmp_path: Path, size: int) -> None:
     """Transfers to one account after another of so many, in a log of so many entries."""
     with crowded(tmp_path / "small", SMALL) as few, crowded(tmp_path / "large", size) as many:
@@ -27,7 +28,7 @@ def test_append_in_a_crowd(compare: Comparison, tmp_path: Path, size: int) -> No
             against=f"{SMALL:,} entries and accounts",
             reference=small.submit_next,
             items=GROUP,
-            goal=GOALS[size],
+            goal=None,
             rounds=ROUNDS,
         )
 

@@ -13,7 +13,7 @@ COUNT = 200
 GOALS = {10_000: None, 100_000: None, 1_000_000: at_least(8)}
 
 
-@pytest.mark.parametrize("size", GOALS)
+@pytest.mark.parametrize("size", [10_000, 100_000, pytest.param(1_000_000, marks=pytest.mark.slow)])
 def test_inclusion_proof(compare: Comparison, tmp_path: Path, size: int) -> None:
     """Our entries lie on disk, pymerkle's in memory."""
     chance, tree = random.Random(size), InmemoryTree()
@@ -30,6 +30,7 @@ def test_inclusion_proof(compare: Comparison, tmp_path: Path, size: int) -> None
         )
 
 
+@pytest.mark.slow
 def test_inclusion_proof_beside_sqlite(compare: Comparison, tmp_path: Path) -> None:
     """At 100,000 entries: pymerkle's SQLite tree asks for whole ranges."""
     size, chance = 100_000, random.Random(1)
@@ -46,6 +47,7 @@ def test_inclusion_proof_beside_sqlite(compare: Comparison, tmp_path: Path) -> N
         )
 
 
+@pytest.mark.slow
 def test_inclusion_proofs_grow_slowly(compare: Comparison, tmp_path: Path) -> None:
     small, large = 10_000, 1_000_000
     chance = random.Random(2)
