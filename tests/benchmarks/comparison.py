@@ -22,13 +22,17 @@ class Goal:
     is_cost: bool = False
     seconds: float | None = None
     """Instead of a ratio: how much longer than the reference ours may take."""
+    or_within: float | None = None
+    """Seconds that are good enough whatever the ratio."""
 
     def of(self, ours: float, reference: float) -> float:
         """The ratio of two times."""
         return ours / reference if self.is_cost else reference / ours
 
-    def is_met(self, ratio: float, *, longer: float) -> bool:
-        """Whether a ratio, or how much ``longer`` than the reference ours took, reaches the goal."""
+    def is_met(self, ratio: float, *, ours: float, longer: float) -> bool:
+        """Whether a ratio, or our time, or how much ``longer`` than the reference it is, reaches the goal."""
+        if self.or_within is not None and ours <= self.or_within:
+            return True
         if self.seconds is not None:
             return longer <= self.seconds
         return ratio <= self.ratio if self.is_cost else ratio >= self.ratio
@@ -36,12 +40,13 @@ class Goal:
     def __str__(self) -> str:
         if self.seconds is not None:
             return f"<= {self.seconds * 1e3:g} ms more"
-        return f"{'<=' if self.is_cost else '>='} {self.ratio:g} x"
+        other = f" or <= {self.or_within * 1e6:g} us" if self.or_within is not None else ""
+        return f"{'<=' if self.is_cost else '>='} {self.ratio:g} x{other}"
 
 
-def at_least(ratio: float) -> Goal:
-    """So many times as fast as the reference."""
-    return Goal(ratio=ratio)
+def at_least(ratio: float, *, or_within: float | None = None) -> Goal:
+    """So many times as fast as the reference, or no more than so many seconds."""
+    return Goal(ratio=ratio, or_within=or_within)
 
 
 def at_most(ratio: float) -> Goal:
@@ -115,7 +120,9 @@ class Comparison:
             reference=statistics.median(theirs),
             ratio=ratio,
             goal=str(goal or ""),
-            met=aim.is_met(ratio, longer=statistics.median(map(sub, mine, theirs))),
+            met=aim.is_met(
+                ratio, ours=statistics.median(mine), longer=statistics.median(map(sub, mine, theirs))
+            ),
         )
         self._benchmark.extra_info["row"] = asdict(row)
         return row
@@ -140,7 +147,7 @@ class Comparison:
             reference=reference,
             ratio=ratio,
             goal=f"<= {most:g} MiB",
-            met=goal.is_met(ratio, longer=0) and ours <= most,
+            met=goal.is_met(ratio, ours=ours, longer=0) and ours <= most,
             unit="MiB",
         )
         self._benchmark.extra_info["row"] = asdict(row)

@@ -4,7 +4,7 @@ from importlib import import_module
 
 import numpy as np
 
-from benchmarks.comparison import Comparison, at_least
+from benchmarks.comparison import Comparison, at_least, times
 from creditledger.activations.bf16 import round_bf16, to_bf16_bits
 from creditledger.activations.delivered import delivered_root
 from creditledger.activations.sketch import sketch
@@ -37,9 +37,9 @@ def test_commitment(compare: Comparison) -> None:
         return
     compare(
         JOB,
-        commit,
+        times(10, commit),
         against="TOPLOC's build",
-        reference=lambda: poly.build_proofs(activations, POSITIONS, TOP_K)[0].to_bytes(),
+        reference=times(10, lambda: poly.build_proofs(activations, POSITIONS, TOP_K)[0].to_bytes()),
         goal=at_least(8),
-        rounds=41,
+        items=10,
     )
