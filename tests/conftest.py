@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 import pytest
 from hypothesis import HealthCheck, settings
 
+from postgres_server import running_server
 from published_vectors import Tally, VectorTable
 
 settings.register_profile(
@@ -31,6 +32,13 @@ def vectors() -> Path:
 def _own_state(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """What an audit remembers of a log is forgotten between tests: their logs share names and keys."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """The URL of a PostgreSQL server, started for the run."""
+    with running_server() as url:
+        yield url
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
-from typing import Final, Protocol
+from typing import Final, Protocol, runtime_checkable
 
 from creditledger.credits.state import StateView, update_view
 from creditledger.errors import StorageError
@@ -29,6 +29,20 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Let go of the files; a second call does nothing."""
+
+
+class GuessedWrongError(StorageError):
+    """A transaction that took rows to be absent met one that is there: nothing changed, do it again."""
+
+
+@runtime_checkable
+class GuessingStore(Store, Protocol):
+    """A store that is far away: it asks once for all that a transaction wanted to know."""
+
+    def write_guessing(self) -> AbstractContextManager[StateView]:
+        """As `write`, but what was not read before is taken to be absent until the transaction ends.
+
+        Raises GuessedWrongError where that was wrong: a plain `write` then knows better."""
 
 
 class Prefixed:

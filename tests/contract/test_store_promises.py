@@ -10,17 +10,20 @@ from hypothesis import strategies as st
 from creditledger.errors import StorageError
 from creditledger.ledger.lmdb_store import LmdbStore
 from creditledger.ledger.memory_store import MemoryStore
+from creditledger.ledger.postgres_store import PostgresStore
 from creditledger.ledger.store import KEY_BYTES_MAX, Prefixed, Store
+from postgres_server import new_schema
 
-STORES: dict[str, Callable[[Path], Store]] = {
-    "memory": lambda _: MemoryStore(),
-    "lmdb": lambda path: LmdbStore.create(path / "store"),
+STORES: dict[str, Callable[[Path, str], Store]] = {
+    "memory": lambda path, url: MemoryStore(),
+    "lmdb": lambda path, url: LmdbStore.create(path / "store"),
+    "postgres": lambda path, url: PostgresStore.create(new_schema(url)),
 }
 
 
 @pytest.fixture(params=STORES)
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    made = STORES[request.param](tmp_path)
+def store(request: pytest.FixtureRequest, tmp_path: Path, postgres: str) -> Iterator[Store]:
+    made = STORES[request.param](tmp_path, postgres)
     yield made
     made.close()
 
@@ -131,9 +134,10 @@ changes = st.lists(
 def test_all_stores_agree_with_a_dict(
     transactions: list[tuple[list[tuple[bytes, bytes | None]], bool]],
     tmp_path_factory: pytest.TempPathFactory,
+    postgres: str,
 ) -> None:
     """The same committed and abandoned transactions leave the same rows everywhere."""
-    stores = [make(tmp_path_factory.mktemp("store")) for make in STORES.values()]
+    stores = [make(tmp_path_factory.mktemp("store"), postgres) for make in STORES.values()]
     expected: dict[bytes, bytes] = {}
     for edits, commits in transactions:
         if commits:

@@ -1,0 +1,122 @@
+"""The rows of a database as one of its transactions sees them. Source: specs/postgres.md §2."""
+
+from collections.abc import Callable, Iterator
+from typing import Any, Final, LiteralString, cast
+
+from creditledger.errors import IntegrityError
+from creditledger.ledger.lmdb_rows import CHECKSUM_SIZE, checksum
+from creditledger.ledger.store import ReadOnly, require_key
+
+SCAN_ROWS: Final = 1_024
+KNOWN_BYTES_MAX: Final = 64 * 1024 * 1024
+"""Keys and values that are remembered; beyond it all are forgotten at once."""
+ROW_OVERHEAD: Final = 200
+
+Ask = Callable[[LiteralString, list[Any]], list[tuple[Any, ...]]]
+"""Runs a statement in the transaction and gives its rows."""
+
+
+class KnownRows:
+    """Rows as they were last committed, absent ones included: only the one writer may keep them for longer
+    than a transaction."""
+
+    __slots__ = ("_size", "rows")
+
+    def __init__(self) -> None:
+        self.rows: dict[bytes, bytes | None] = {}
+        self._size = 0
+
+    def note(self, key: bytes, value: bytes | None) -> None:
+        """Remember what stands under ``key``."""
+        self._size += len(key) + len(value or b"") + ROW_OVERHEAD
+        if self._size > KNOWN_BYTES_MAX:
+            self.rows.clear()
+            self._size = 0
+        self.rows[key] = value
+
+
+class TransactionRows(ReadOnly):
+    """What a transaction reads; an `Overlay` above keeps changes until the commit."""
+
+    __slots__ = ("_ask", "_empty", "_known", "_table", "guessed", "is_guessing")
+
+    def __init__(self, ask: Ask, table: str, known: KnownRows, *, is_guessing: bool = False) -> None:
+        """``is_guessing``: a row that is not known is taken to be absent, and noted in ``guessed``."""
+        self._ask = ask
+        self._table = table
+        self._known = known
+        self._empty: set[bytes] = set()
+        self.is_guessing = is_guessing
+        self.guessed: set[bytes] = set()
+
+    def get(self, key: bytes) -> bytes | None:
+        known = self._known.rows
+        if key in known:
+            return known[key]
+        if self.is_guessing:
+            self.guessed.add(require_key(key))
+            return None
+        rows = self._ask(self._sql("SELECT value FROM {} WHERE key = %b"), [require_key(key)])
+        value = checked(key, rows[0][0]) if rows else None
+        self._known.note(key, value)
+        return value
+
+    def fetch(self, keys: set[bytes]) -> bool:
+        """Have all of ``keys`` known; whether any of them is there."""
+        rows = self._ask(self._sql("SELECT key, value FROM {} WHERE key = ANY(%b)"), [sorted(keys)])
+        for key, value in rows:
+            self._known.note(key, checked(key, value))
+        for key in keys.difference(key for key, _ in rows):
+            self._known.note(key, None)
+        return bool(rows)
+
+    def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+        if prefix in self._empty:
+            return
+        start, end, is_first = prefix, _after(prefix), True
+        while True:
+            rows = self._rows(start, end, or_equal=is_first)
+            for key, value in rows:
+                yield key, checked(key, value)
+            if is_first and not rows:
+                self._empty.add(prefix)
+            if len(rows) < SCAN_ROWS:
+                return
+            start, is_first = rows[-1][0], False
+
+    def _rows(self, start: bytes, end: bytes | None, *, or_equal: bool) -> list[tuple[Any, ...]]:
+        compared = ">=" if or_equal else ">"
+        if end is None:
+            sql = f"SELECT key, value FROM {{}} WHERE key {compared} %b ORDER BY key LIMIT {SCAN_ROWS}"
+            return self._ask(self._sql(sql), [start])
+        sql = (
+            f"SELECT key, value FROM {{}} WHERE key {compared} %b AND key < %b ORDER BY key LIMIT {SCAN_ROWS}"
+        )
+        return self._ask(self._sql(sql), [start, end])
+
+    def _sql(self, sql: str) -> LiteralString:
+        # The table's name was checked when the URL was read; nothing else is ever put into a statement.
+        return cast(LiteralString, sql.format(self._table))
+
+
+def stored(key: bytes, value: bytes) -> bytes:
+    """``value`` as it is kept under ``key``: with its checksum behind it."""
+    return value + checksum(key, value)
+
+
+def checked(key: bytes, kept: bytes) -> bytes:
+    """The inverse of `stored`. Raises IntegrityError."""
+    value, found = kept[:-CHECKSUM_SIZE], kept[-CHECKSUM_SIZE:]
+    if found != checksum(key, value):
+        raise IntegrityError(
+            "a stored value is not what was written",
+            expected=f"checksum {checksum(key, value).hex()}",
+            found=f"{found.hex()} at key {key[:60].hex()}",
+        )
+    return value
+
+
+def _after(prefix: bytes) -> bytes | None:
+    """The first key beyond all that begin with ``prefix``; None if there is no such key."""
+    stem = prefix.rstrip(b"\xff")
+    return stem[:-1] + bytes([stem[-1] + 1]) if stem else None
