@@ -74,7 +74,12 @@ def pool_parameters() -> Parameters:
 
 
 def found(
-    path: Path, clock: FixedClock | None = None, *, is_committed: bool = False, **changes: object
+    path: Path,
+    clock: FixedClock | None = None,
+    *,
+    is_committed: bool = False,
+    store: str | None = None,
+    **changes: object,
 ) -> Ledger:
     """A ledger with all its keys, founded and open; ``is_committed``: its operator may rotate."""
     keys = {OPERATOR_KEY: OPERATOR, WITNESS_KEY: WITNESS, "validator-0.key": VALIDATOR}
@@ -87,6 +92,7 @@ def found(
         parameters=pool_parameters().replace(**changes),  # type: ignore[arg-type]
         witness=WITNESS.ed25519(),
         keys=keys,
+        store=store,
         clock=clock or FixedClock(),
     )
 

@@ -36,15 +36,21 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Have readers refuse a checkpoint without the log's ML-DSA-44 line.",
 )
+@click.option("--store", metavar="URL", help="Keep the ledger's rows in this PostgreSQL database.")
 @json_option
 def init(
-    directory: Path, origin: str, parameters_path: Path | None, require_ml_dsa: bool, as_json: bool
+    directory: Path,
+    origin: str,
+    parameters_path: Path | None,
+    require_ml_dsa: bool,
+    store: str | None,
+    as_json: bool,
 ) -> None:
     """Found a ledger in DIR: keys, genesis, empty log, policy.
 
     Without --parameters, or with one that names no committee, it is a one-person pool: one
     validator and one local witness, whose keys lie in DIR/keys, so that every verb works at once."""
-    with _found(directory, origin, parameters_path, requires_ml_dsa=require_ml_dsa) as ledger:
+    with _found(directory, origin, parameters_path, require_ml_dsa, store) as ledger:
         complete(ledger)
         emit(
             {
@@ -60,12 +66,14 @@ def init(
         )
 
 
-def _found(directory: Path, origin: str, parameters_path: Path | None, *, requires_ml_dsa: bool) -> "Ledger":
+def _found(
+    directory: Path, origin: str, parameters_path: Path | None, requires_ml_dsa: bool, store: str | None
+) -> "Ledger":
     from creditledger.cli.parameters_file import read_parameters
     from creditledger.ledger.founding import create_pool
 
     if parameters_path is None:
-        return create_pool(directory, origin=origin, requires_ml_dsa=requires_ml_dsa)
+        return create_pool(directory, origin=origin, requires_ml_dsa=requires_ml_dsa, store=store)
     rules = read_parameters(parameters_path)
     return create_pool(
         directory,
@@ -75,6 +83,7 @@ def _found(directory: Path, origin: str, parameters_path: Path | None, *, requir
         revise=rules.apply,
         profiles=rules.profiles,
         requires_ml_dsa=requires_ml_dsa,
+        store=store,
     )
 
 

@@ -59,11 +59,17 @@ class TransparencyVerifier:
         return signature in self._signatures
 
     def ed25519(self, public_key: bytes, message: bytes, signature: bytes) -> None:
-        lengths = bytes((len(public_key) & 0xFF, len(signature) & 0xFF))
-        name = sha256(lengths + public_key + signature + message).digest()
+        name = _name(public_key, message, signature)
         if name in self._held:
             return
         verify_ed25519(public_key=public_key, message=message, signature=signature)
+        self._remember(name, signature)
+
+    def take_word(self, public_key: bytes, message: bytes, signature: bytes) -> None:
+        """Remember a signature as one that holds, because another process of the same operator says so."""
+        self._remember(_name(public_key, message, signature), signature)
+
+    def _remember(self, name: bytes, signature: bytes) -> None:
         # Each of these is one step to other threads; at worst a few are forgotten too soon.
         if len(self._held) >= REMEMBERED_MAX:
             self._held.clear()
@@ -82,6 +88,11 @@ class TransparencyVerifier:
             aggregate=aggregate,
             backend=self._backend,
         )
+
+
+def _name(public_key: bytes, message: bytes, signature: bytes) -> bytes:
+    lengths = bytes((len(public_key) & 0xFF, len(signature) & 0xFF))
+    return sha256(lengths + public_key + signature + message).digest()
 
 
 def committee_of(parameters: Parameters) -> Committee:

@@ -1,7 +1,8 @@
 """How a ledger begins: a whole directory or none. Source: specs/ledger.md §1."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -20,9 +21,9 @@ from creditledger.ledger.directory import (
 from creditledger.ledger.head import HeadFile, log_key
 from creditledger.ledger.keyring import KeyFile, KeyRole, save_key
 from creditledger.ledger.ledger import LOG_KEY, OPERATOR_KEY, WITNESS_KEY, Ledger
-from creditledger.ledger.lmdb_store import LmdbStore
 from creditledger.ledger.local_witness import LOCAL_WITNESS
 from creditledger.ledger.operator_keys import NEXT_OPERATOR_KEY
+from creditledger.ledger.store_place import create_store
 from creditledger.ledger.stored_log import StoredLog, state_of
 from creditledger.records.entry import Entry
 from creditledger.records.parameters import (
@@ -121,6 +122,7 @@ def create(
     ml_dsa: MlDsaCosignatureSigner | None = None,
     requires_ml_dsa: bool = False,
     keys: Mapping[str, KeyFile] | None = None,
+    store: str | None = None,
     clock: Clock = system_clock,
 ) -> Ledger:
     """Found a ledger at ``path`` and open it: store, head, policy, first checkpoint.
@@ -129,14 +131,16 @@ def create(
     every checkpoint as the log too, under its origin; with ``requires_ml_dsa`` the policy asks for that
     line as well, so that no reader can be shown a checkpoint without it. ``keys``:
     key files to keep in the directory, by file name; they are bound to this ledger. To one that is called
-    ``operator-next.key`` the operator commits in entry 1. Built beside
+    ``operator-next.key`` the operator commits in entry 1. ``store``: the URL of
+    a database to keep it in. Built beside
     ``path`` and renamed: a crash leaves a whole ledger or none. Raises StorageError if ``path`` is
     taken, RoleError for one key in two roles, RefusedError if the rules refuse the parameters."""
     genesis = Genesis(
         origin=origin, operator=operator.public_key, created_unix_ms=clock(), parameters=parameters
     )
+    kept = keys or {}
     return _create(
-        Path(path), genesis, operator, tuple(profiles), witness, ml_dsa, requires_ml_dsa, keys or {}, clock
+        Path(path), genesis, operator, tuple(profiles), witness, ml_dsa, requires_ml_dsa, kept, store, clock
     )
 
 
@@ -149,6 +153,7 @@ def create_pool(
     revise: Callable[[Parameters], Parameters] = lambda usual: usual,
     profiles: Sequence[bytes] = (),
     requires_ml_dsa: bool = False,
+    store: str | None = None,
     clock: Clock = system_clock,
     random_bytes: Callable[[int], bytes] = os.urandom,
 ) -> Ledger:
@@ -184,6 +189,7 @@ def create_pool(
         log.ml_dsa(origin),
         requires_ml_dsa,
         keys,
+        store,
         clock,
     )
 
@@ -197,6 +203,7 @@ def _create(
     ml_dsa: MlDsaCosignatureSigner | None,
     requires_ml_dsa: bool,
     keys: Mapping[str, KeyFile],
+    store: str | None,
     clock: Clock,
 ) -> Ledger:
     if witness is not None and witness.public_key == operator.public_key:
@@ -206,13 +213,14 @@ def _create(
         raise RoleError("one key cannot be operator and witness", found=next_operator.public_key.hex())
     if ml_dsa is not None and ml_dsa.vkey.name != genesis.origin:
         raise RoleError("the log signs under its own origin", expected=genesis.origin, found=ml_dsa.vkey.name)
-    with new_directory(path) as building:
+    with ExitStack() as undo, new_directory(path) as building:
         directory = LedgerDirectory(building)
         for folder in (directory.public, directory.keys, directory.sealed, directory.evidence):
             folder.mkdir(mode=0o755 if folder == directory.public else 0o700)
         for name, key in keys.items():
             save_key(directory.keys / name, replace(key, ledger_id=genesis.ledger_id))
-        _found_log(directory, genesis, operator, profiles)
+        undo.enter_context(_new_schema(store))
+        _found_log(directory, genesis, operator, profiles, store)
         replace_file(directory.policy, _policy(genesis, witness, ml_dsa, requires_ml_dsa).serialize())
         WriterLock(directory.lock).close()
         with Ledger.open(building, operator=operator, witness=witness, ml_dsa=ml_dsa, clock=clock) as ledger:
@@ -221,6 +229,22 @@ def _create(
             ledger.publish()
         sync_directory(building)
     return Ledger.open(path, operator=operator, witness=witness, ml_dsa=ml_dsa, clock=clock)
+
+
+@contextmanager
+def _new_schema(url: str | None) -> Iterator[None]:
+    """Where founding fails, the database is left as it was."""
+    if url is None:
+        yield
+        return
+    from creditledger.ledger.postgres_store import PostgresStore
+
+    PostgresStore.require_free(url)
+    try:
+        yield
+    except BaseException:
+        PostgresStore.drop(url)
+        raise
 
 
 def operator_registration(operator: bytes, next_key: bytes, *, name: str = "operator") -> Registration:
@@ -240,7 +264,11 @@ def member_of(validator: KeyFile) -> Member:
 
 
 def _found_log(
-    directory: LedgerDirectory, genesis: Genesis, operator: Ed25519Signer, profiles: tuple[bytes, ...]
+    directory: LedgerDirectory,
+    genesis: Genesis,
+    operator: Ed25519Signer,
+    profiles: tuple[bytes, ...],
+    url: str | None,
 ) -> None:
     entry = Entry(
         time_unix_ms=genesis.created_unix_ms,
@@ -250,7 +278,7 @@ def _found_log(
     context = FoldContext(
         ledger_id=genesis.ledger_id, index=0, log_root=lambda: EMPTY_ROOT, verifier=TransparencyVerifier()
     )
-    store = LmdbStore.create(directory.store)
+    store = create_store(directory.store, url)
     try:
         with store.write() as view:
             log = StoredLog(view)

@@ -19,11 +19,11 @@ from creditledger.errors import CreditLedgerError, IntegrityError, RollbackError
 from creditledger.ledger.directory import BUILDING, LedgerDirectory, disk_errors, read_file
 from creditledger.ledger.failed_ids import FAILED
 from creditledger.ledger.head import HeadFile, require_not_rolled_back
-from creditledger.ledger.lmdb_store import LmdbStore
 from creditledger.ledger.local_witness import WitnessFile
 from creditledger.ledger.node_rows import NODE, row_count, row_hashes, row_key
 from creditledger.ledger.operator_keys import OperatorAt, operator_at
 from creditledger.ledger.publish import CHECKPOINT, published_files
+from creditledger.ledger.store_place import database_of, open_store
 from creditledger.ledger.stored_log import (
     BESIDE,
     BODIES,
@@ -68,7 +68,7 @@ def fsck(path: str | Path) -> FsckReport:
     """Check a ledger's directory while nobody writes it. Changes nothing.
 
     Raises StorageError if there is no ledger or the disk fails."""
-    if not LedgerDirectory(Path(path)).store.is_dir():
+    if not LedgerDirectory(Path(path)).store.exists():
         raise StorageError("there is no ledger here", expected="a ledger's directory", found=str(path)[-100:])
     child = subprocess.run(
         [sys.executable, "-m", "creditledger.ledger.fsck", os.fspath(path)],
@@ -90,8 +90,9 @@ def fsck(path: str | Path) -> FsckReport:
 def check(path: Path) -> int:
     """Check in this process; the number of entries. Raises for the first fault: see `fsck`."""
     directory = LedgerDirectory(path)
-    _check_pages(directory.store)
-    store = LmdbStore(directory.store, read_only=True)
+    if database_of(directory.store) is None:
+        _check_pages(directory.store)
+    store = open_store(directory.store, read_only=True)
     try:
         with store.read() as view:
             log = StoredLog(view)

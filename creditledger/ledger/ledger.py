@@ -8,23 +8,15 @@ from types import TracebackType
 from typing import Self
 
 from creditledger.credits import reading
-from creditledger.credits.fold import (
-    SignatureVerifier,
-    TransparencyVerifier,
-    due_expiries,
-    due_settlements,
-    propose_settlement,
-)
+from creditledger.credits.fold import SignatureVerifier, TransparencyVerifier, due_expiries
 from creditledger.credits.state import StateView
 from creditledger.errors import CreditLedgerError, StorageError
 from creditledger.ledger import rounds
-from creditledger.ledger.canaries import Canaries
 from creditledger.ledger.clock import Clock, steady_clock, system_clock
 from creditledger.ledger.cosigning import Cosigner, Reply
 from creditledger.ledger.directory import LedgerDirectory, WriterLock, is_there
 from creditledger.ledger.head import HeadFile, log_key, require_not_rolled_back
 from creditledger.ledger.keyring import KeyRole, bls_signers_in, ed25519_in, ml_dsa_in
-from creditledger.ledger.lmdb_store import LmdbStore
 from creditledger.ledger.local_witness import LocalWitness
 from creditledger.ledger.operator_keys import (
     OPERATOR_KEY,
@@ -36,6 +28,8 @@ from creditledger.ledger.operator_keys import (
 from creditledger.ledger.public_log import PublicLog
 from creditledger.ledger.reader_policy import require_own_key
 from creditledger.ledger.rounds import RoundStanding
+from creditledger.ledger.store import LedgerStore
+from creditledger.ledger.store_place import open_store
 from creditledger.ledger.stored_log import StoredLog, kept_beside, state_of
 from creditledger.ledger.writer import Acknowledgement, Beside, Outcome, Writer
 from creditledger.quantities import ZERO_DIGEST
@@ -68,11 +62,12 @@ class Ledger:
     """An open ledger. One process writes; any number reads. Safe to use from several threads."""
 
     is_remote = False  # see RemoteLedger
+    begins_as_writer = True  # see StandbyLedger
 
     def __init__(
         self,
         directory: LedgerDirectory,
-        store: LmdbStore,
+        store: LedgerStore,
         genesis: Genesis,
         *,
         operator: Ed25519Signer | None,
@@ -95,7 +90,7 @@ class Ledger:
         self._head = HeadFile(directory.head, origin=self.origin, operator=self.genesis.operator)
         self._public = PublicLog(directory, origin=self.origin, ml_dsa=ml_dsa, cosigners=cosigners)
         self._writer: Writer | None = None
-        if lock is None:
+        if lock is None or not self.begins_as_writer:
             self._require_not_rolled_back()
             return
         self._writer = self._new_writer()
@@ -180,9 +175,9 @@ class Ledger:
                 "there is no ledger here", expected="a ledger's directory", found=str(path)[-100:]
             )
         lock = None if read_only else WriterLock(directory.lock)
-        store: LmdbStore | None = None
+        store: LedgerStore | None = None
         try:
-            store = LmdbStore(directory.store, read_only=read_only)
+            store = open_store(directory.store, read_only=read_only or not cls.begins_as_writer)
             with store.read() as view:
                 genesis = StoredLog(view).genesis()
                 operators = reading.operator_keys(state_of(view))
@@ -295,6 +290,11 @@ class Ledger:
             self._writer = self._new_writer()
             self._writer.turn = turn
 
+    @property
+    def is_writer(self) -> bool:
+        """Whether this process appends."""
+        return self._writer is not None
+
     def append(self, submission: Submission) -> Acknowledgement:
         """Log one submission durably, or raise the error it is refused with."""
         outcome = self.submit([submission])[0]
@@ -343,13 +343,7 @@ class Ledger:
 
     def settle_due(self) -> list[Acknowledgement]:
         """Log the settlement of every job whose checks are in, once the canaries among them are open."""
-        with self.read() as state:
-            Canaries(self._directory.canaries).open_judged(self, state)
-        with self.read() as state:
-            records = [
-                propose_settlement(state, job, self.id) for job in due_settlements(state, self._clock())
-            ]
-        return [self.append(self.sign(record)) for record in records]
+        return rounds.settle_due(self, clock=self._clock)
 
     def expire_due(self) -> list[Acknowledgement]:
         """Log the expiry of every hold whose time and grace are over."""
@@ -376,12 +370,14 @@ class Ledger:
 
     def publish(self) -> bytes:
         """Publish all that is logged; the cosigned checkpoint's note: see `Publisher.publish`."""
-        writer = self._require_writer()
+        if self._lock is None:
+            self._require_writer()
         with self._public.turn, self.snapshot() as snapshot:
             publication = self._public.publish(
                 snapshot, operator=self._operator.in_force(snapshot.state), now_unix_ms=self._clock()
             )
-        writer.note_witnesses(publication.verified.cosigned_unix_ms)
+        if self._writer is not None:
+            self._writer.note_witnesses(publication.verified.cosigned_unix_ms)
         return publication.note
 
     @property

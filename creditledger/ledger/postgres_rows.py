@@ -1,7 +1,7 @@
 """The rows of a database as one of its transactions sees them. Source: specs/postgres.md §2."""
 
 from collections.abc import Callable, Iterator
-from typing import Any, Final, LiteralString, cast
+from typing import Any, Final, LiteralString
 
 from creditledger.errors import IntegrityError
 from creditledger.ledger.lmdb_rows import CHECKSUM_SIZE, checksum
@@ -38,12 +38,12 @@ class KnownRows:
 class TransactionRows(ReadOnly):
     """What a transaction reads; an `Overlay` above keeps changes until the commit."""
 
-    __slots__ = ("_ask", "_empty", "_known", "_table", "guessed", "is_guessing")
+    __slots__ = ("_ask", "_empty", "_known", "_schema", "guessed", "is_guessing")
 
-    def __init__(self, ask: Ask, table: str, known: KnownRows, *, is_guessing: bool = False) -> None:
+    def __init__(self, ask: Ask, schema: str, known: KnownRows, *, is_guessing: bool = False) -> None:
         """``is_guessing``: a row that is not known is taken to be absent, and noted in ``guessed``."""
         self._ask = ask
-        self._table = table
+        self._schema = schema
         self._known = known
         self._empty: set[bytes] = set()
         self.is_guessing = is_guessing
@@ -56,14 +56,14 @@ class TransactionRows(ReadOnly):
         if self.is_guessing:
             self.guessed.add(require_key(key))
             return None
-        rows = self._ask(self._sql("SELECT value FROM {} WHERE key = %b"), [require_key(key)])
+        rows = self._ask(self._sql("SELECT value FROM {}.row WHERE key = %b"), [require_key(key)])
         value = checked(key, rows[0][0]) if rows else None
         self._known.note(key, value)
         return value
 
     def fetch(self, keys: set[bytes]) -> bool:
         """Have all of ``keys`` known; whether any of them is there."""
-        rows = self._ask(self._sql("SELECT key, value FROM {} WHERE key = ANY(%b)"), [sorted(keys)])
+        rows = self._ask(self._sql("SELECT key, value FROM {}.row WHERE key = ANY(%b)"), [sorted(keys)])
         for key, value in rows:
             self._known.note(key, checked(key, value))
         for key in keys.difference(key for key, _ in rows):
@@ -86,17 +86,19 @@ class TransactionRows(ReadOnly):
 
     def _rows(self, start: bytes, end: bytes | None, *, or_equal: bool) -> list[tuple[Any, ...]]:
         compared = ">=" if or_equal else ">"
-        if end is None:
-            sql = f"SELECT key, value FROM {{}} WHERE key {compared} %b ORDER BY key LIMIT {SCAN_ROWS}"
-            return self._ask(self._sql(sql), [start])
-        sql = (
-            f"SELECT key, value FROM {{}} WHERE key {compared} %b AND key < %b ORDER BY key LIMIT {SCAN_ROWS}"
-        )
-        return self._ask(self._sql(sql), [start, end])
+        bound, keys = (" AND key < %b", [start, end]) if end is not None else ("", [start])
+        where = f"key {compared} %b{bound}"
+        sql = self._sql("SELECT key, value FROM {}.row WHERE ") + where + f" ORDER BY key LIMIT {SCAN_ROWS}"
+        return self._ask(sql, keys)
 
     def _sql(self, sql: str) -> LiteralString:
-        # The table's name was checked when the URL was read; nothing else is ever put into a statement.
-        return cast(LiteralString, sql.format(self._table))
+        return in_schema(sql, self._schema)
+
+
+def in_schema(statement: str, schema: str) -> LiteralString:
+    """``statement`` with the quoted schema in the places of ``{}``."""
+    # The schema's name was checked when the URL was read; nothing else is ever put into a statement.
+    return statement.replace("{}", schema)
 
 
 def stored(key: bytes, value: bytes) -> bytes:

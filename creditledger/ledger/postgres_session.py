@@ -20,7 +20,8 @@ SCHEMA: Final = "creditledger"
 """Where a ledger's tables lie unless its URL says otherwise."""
 STATEMENT_MS: Final = 60_000
 IDLE_MS: Final = 3_000
-"""A writer that says nothing for so long is taken for gone: the server ends its session, and its lock with it."""
+"""A sequencer that says nothing for so long is taken for gone: the server ends its session and its lock."""
+IN_TRANSACTION_MS: Final = 10_000
 _NAME: Final = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 _NO_SPACE: Final = "53100"
 _DAMAGED: Final = ("XX001", "XX002")
@@ -31,7 +32,7 @@ _UNDECIDED: Final = ("40001", "40P01")
 
 @dataclass(frozen=True, slots=True)
 class DatabaseUrl:
-    """Where a ledger's tables are: ``postgresql://user@host/database?schema=name``, all but ``schema`` libpq's."""
+    """Like ``postgresql://user@host/database?schema=name``. All but the schema is libpq's."""
 
     text: str
     """With the schema, as it was given."""
@@ -55,6 +56,16 @@ class DatabaseUrl:
         server = urlunsplit((parts.scheme, parts.netloc, parts.path, query, ""))
         return cls(text=text, server=server, schema=schemas[0])
 
+    @property
+    def quoted(self) -> str:
+        """The schema as statements name it."""
+        return f'"{self.schema}"'
+
+    @property
+    def channel(self) -> str:
+        """Where news of this ledger is told."""
+        return f"creditledger_{self.schema}"[:63]
+
     def __repr__(self) -> str:
         return f"DatabaseUrl(schema={self.schema})"
 
@@ -75,7 +86,7 @@ def connect(url: DatabaseUrl, *, name: str, is_writer: bool = False) -> "psycopg
     settings = {
         "statement_timeout": STATEMENT_MS,
         "lock_timeout": STATEMENT_MS,
-        "idle_in_transaction_session_timeout": IDLE_MS if is_writer else STATEMENT_MS,
+        "idle_in_transaction_session_timeout": IN_TRANSACTION_MS,
         "synchronous_commit": "on",
     } | ({"idle_session_timeout": IDLE_MS} if is_writer else {})
     with server_errors():

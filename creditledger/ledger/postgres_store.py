@@ -4,14 +4,15 @@ Source: specs/postgres.md."""
 
 import os
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, Final, LiteralString, cast
+from typing import TYPE_CHECKING, Any, Final, LiteralString
 
 from creditledger.credits.state import Overlay, StateView
 from creditledger.errors import BusyError, StorageError
-from creditledger.ledger.postgres_rows import Ask, KnownRows, TransactionRows, stored
+from creditledger.ledger.postgres_rows import Ask, KnownRows, TransactionRows, in_schema, stored
 from creditledger.ledger.postgres_session import DatabaseUrl, connect, judged, server_errors
 from creditledger.ledger.store import GuessedWrongError, ReadOnly, require_key
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 READERS_MAX: Final = 24
 """Reading sessions of one process; who finds all taken waits."""
 READER_WAIT_SECONDS: Final = 30.0
+BEAT_SECONDS: Final = 0.7
 FORMAT: Final = 1
 _READ: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 _WRITE: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ WRITE"
@@ -44,7 +46,6 @@ class PostgresStore:
         Raises StorageError if there is no store, BusyError if another process is the sequencer."""
         self.url = DatabaseUrl.parse(url)
         self._pid = os.getpid()
-        self._table = f'"{self.url.schema}".row'
         self._failure = ""
         self._cause: BaseException | None = None
         self._is_closed = False
@@ -67,24 +68,28 @@ class PostgresStore:
         """Make an empty store in a schema that must not exist, and open it as the sequencer.
 
         Raises StorageError if the schema is taken."""
+        cls.require_free(url)
         parsed = DatabaseUrl.parse(url)
-        with server_errors(), connect(parsed, name="init") as session:
-            found = session.execute(
-                "SELECT 1 FROM pg_namespace WHERE nspname = %s", [parsed.schema]
-            ).fetchone()
-            if found is not None:
-                raise StorageError("the schema is taken", expected="a new one", found=parsed.schema)
-            with session.transaction():
-                for statement in _TABLES:
-                    session.execute(_sql(statement, f'"{parsed.schema}"'))
+        with server_errors(), connect(parsed, name="init") as session, session.transaction():
+            for statement in _TABLES:
+                session.execute(in_schema(statement, parsed.quoted))
         return cls(url)
+
+    @classmethod
+    def require_free(cls, url: str) -> None:
+        """Check that nothing is where a store may be made. Raises StorageError."""
+        parsed = DatabaseUrl.parse(url)
+        asked = "SELECT 1 FROM pg_namespace WHERE nspname = %s"
+        with server_errors(), connect(parsed, name="init") as session:
+            if session.execute(asked, [parsed.schema]).fetchone() is not None:
+                raise StorageError("the schema is taken", expected="a new one", found=parsed.schema)
 
     @classmethod
     def drop(cls, url: str) -> None:
         """Forget a store and all that is in it. Raises StorageError."""
         parsed = DatabaseUrl.parse(url)
         with server_errors(), connect(parsed, name="drop") as session:
-            session.execute(_sql("DROP SCHEMA IF EXISTS {} CASCADE", f'"{parsed.schema}"'))
+            session.execute(in_schema("DROP SCHEMA IF EXISTS {} CASCADE", parsed.quoted))
 
     def try_acquire(self) -> bool:
         """Become the sequencer; False if another process is. The lock lasts as long as its session.
@@ -106,7 +111,21 @@ class PostgresStore:
                 session.close()
                 raise
             self._writer, self._known, self._is_warm = session, KnownRows(), False
+            threading.Thread(target=self._beat, args=(session,), name="sequencer", daemon=True).start()
             return True
+
+    def _beat(self, session: "psycopg.Connection[Any]") -> None:
+        """Tell the server that the sequencer lives, while it is between two transactions."""
+        while self._writer is session and not session.closed:
+            if self._turn.acquire(blocking=False):
+                try:
+                    if self._writer is session:
+                        session.execute("SELECT 1")
+                except Exception:
+                    self._drop_writer()
+                finally:
+                    self._turn.release()
+            time.sleep(BEAT_SECONDS)
 
     def _next_term(self, session: "psycopg.Connection[Any]") -> int:
         # Waits for a transaction that the last sequencer has left open; the server ends that one in time.
@@ -114,7 +133,7 @@ class PostgresStore:
         if found is None or found[0] != "on":
             raise StorageError("the database does not keep what it commits", expected="fsync = on")
         row = session.execute(
-            _sql("UPDATE {}.sequencer SET term = term + 1 RETURNING term", self._schema)
+            in_schema("UPDATE {}.sequencer SET term = term + 1 RETURNING term", self._schema)
         ).fetchone()
         if row is None:
             raise StorageError("the database has no sequencer's row", found=self.url.schema)
@@ -122,17 +141,8 @@ class PostgresStore:
 
     @property
     def is_sequencer(self) -> bool:
-        """Whether this process may write, as far as it knows."""
-        return self._writer is not None and not self._failure
-
-    def still_there(self) -> None:
-        """Tell the server that the sequencer lives; at least once in two seconds. Raises StorageError."""
-        with self._turn:
-            writer = self._require_writer()
-            try:
-                writer.execute("SELECT 1")
-            except Exception as error:
-                raise self._lost(error) from error
+        """Whether this process may write, as far as it knows; no longer once its session has ended."""
+        return self._writer is not None
 
     @contextmanager
     def read(self) -> Iterator[StateView]:
@@ -145,7 +155,7 @@ class PostgresStore:
             try:
                 with server_errors():
                     session.execute(_READ)
-                yield ReadOnly(Overlay(TransactionRows(_asking(session), self._table, KnownRows())))
+                yield ReadOnly(Overlay(TransactionRows(_asking(session), self._schema, KnownRows())))
             finally:
                 self._put_back(session)
         finally:
@@ -168,7 +178,7 @@ class PostgresStore:
 
     def beside(self, statement: LiteralString, parameters: list[Any]) -> None:
         """Run a statement of `specs/postgres.md` §4 in the transaction that this thread writes in."""
-        self._beside.append((_sql(statement, self._schema), parameters))
+        self._beside.append((in_schema(statement, self._schema), parameters))
 
     def reopen(self) -> None:
         """Open all sessions anew after a failure, as a new process would; the sequencer becomes it again.
@@ -207,7 +217,7 @@ class PostgresStore:
         with self._turn:
             session = self._require_writer()
             self._beside = []
-            rows = TransactionRows(self._asking(session), self._table, self._known, is_guessing=is_guessing)
+            rows = TransactionRows(self._asking(session), self._schema, self._known, is_guessing=is_guessing)
             self._begin(session)
             changes = Overlay(rows)
             try:
@@ -226,7 +236,7 @@ class PostgresStore:
         try:
             session.execute(_WRITE)
             row = session.execute(
-                _sql("SELECT term FROM {}.sequencer FOR UPDATE", self._schema), prepare=True
+                in_schema("SELECT term FROM {}.sequencer FOR UPDATE", self._schema), prepare=True
             ).fetchone()
         except Exception as error:
             raise self._lost(error) from error
@@ -250,10 +260,10 @@ class PostgresStore:
             gone = [key for key, value in changes.items() if value is None]
             put = sorted((key, stored(key, value)) for key, value in changes.items() if value is not None)
             if gone:
-                session.execute(_sql("DELETE FROM {}.row WHERE key = ANY(%b)", self._schema), [gone])
+                session.execute(in_schema("DELETE FROM {}.row WHERE key = ANY(%b)", self._schema), [gone])
             if put:
                 session.execute(
-                    _sql(
+                    in_schema(
                         "INSERT INTO {}.row (key, value) SELECT * FROM unnest(%b::bytea[], %b::bytea[]) "
                         "ON CONFLICT (key) DO UPDATE SET value = EXCLUDED.value",
                         self._schema,
@@ -345,7 +355,7 @@ class PostgresStore:
 
     @property
     def _schema(self) -> str:
-        return f'"{self.url.schema}"'
+        return self.url.quoted
 
     def _lock_number(self) -> int:
         digest = sha256(b"creditledger/sequencer\0" + self.url.schema.encode()).digest()
@@ -353,7 +363,7 @@ class PostgresStore:
 
     def _require_store(self) -> None:
         with server_errors(), connect(self.url, name="opening") as session:
-            row = session.execute(_sql("SELECT format FROM {}.sequencer", self._schema)).fetchone()
+            row = session.execute(in_schema("SELECT format FROM {}.sequencer", self._schema)).fetchone()
         if row is None or row[0] != FORMAT:
             raise StorageError("the store has another format", expected=str(FORMAT), found=str(row))
 
@@ -386,8 +396,3 @@ def _asking(session: "psycopg.Connection[Any]") -> Ask:
             return session.cursor(binary=True).execute(sql, parameters, prepare=True).fetchall()
 
     return ask
-
-
-def _sql(statement: str, schema: str) -> LiteralString:
-    # The schema's name was checked when the URL was read; nothing else is ever put into a statement.
-    return cast(LiteralString, statement.replace("{}", schema))

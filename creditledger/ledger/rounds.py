@@ -10,10 +10,13 @@ from creditledger.credits.fold import (
     SignatureVerifier,
     attestations_of,
     committee_of,
+    due_settlements,
     propose_round,
+    propose_settlement,
 )
 from creditledger.credits.state import DIRTY, Overlay, StateView
 from creditledger.errors import UnknownIdError
+from creditledger.ledger.canaries import Canaries
 from creditledger.ledger.clock import Clock, system_clock
 from creditledger.records.entry import Entry, Submission
 from creditledger.records.kinds import Kind
@@ -24,6 +27,7 @@ from creditledger.transparency.certificate import make_certificate
 
 if TYPE_CHECKING:
     from creditledger.ledger.ledger import Ledger, Snapshot
+    from creditledger.ledger.writer import Acknowledgement
 
 ROUNDS_AT_ONCE = 2
 """A certified round puts pending records into effect; the next one certifies what that gave."""
@@ -131,6 +135,15 @@ def complete_round(
         return standing(state)
 
 
+def settle_due(ledger: "Ledger", *, clock: Clock) -> "list[Acknowledgement]":
+    """See `Ledger.settle_due`."""
+    with ledger.read() as state:
+        Canaries(ledger.directory.canaries).open_judged(ledger, state)
+    with ledger.read() as state:
+        records = [propose_settlement(state, job, ledger.id) for job in due_settlements(state, clock())]
+    return [ledger.append(ledger.sign(record)) for record in records]
+
+
 def reaches_quorum(ledger: "Ledger") -> bool:
     """Whether the validators whose key files lie in the ledger's directory can certify alone."""
     with ledger.read() as state:
@@ -141,8 +154,11 @@ def reaches_quorum(ledger: "Ledger") -> bool:
 def advance(ledger: "Ledger", *, clock: Clock = system_clock) -> None:
     """Expire and settle what is due, certify what can be, and publish.
 
-    Where a quorum is elsewhere, a round is closed over what is new once the last one is certified, and
-    attested by those who are here."""
+    A standby only publishes. Where a quorum is elsewhere, a round is closed over what is new once the last one
+    is certified, and attested by those who are here."""
+    if not ledger.is_writer:
+        ledger.publish()
+        return
     ledger.expire_due()
     ledger.settle_due()
     if reaches_quorum(ledger):

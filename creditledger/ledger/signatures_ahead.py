@@ -70,6 +70,21 @@ def check_ahead(
         list(pool.map(check, range(0, len(checks), _CHUNK)))
 
 
+def checked_key(
+    state: StateView, submission: Submission, *, ledger_id: bytes, verifier: TransparencyVerifier
+) -> bytes:
+    """The account's key that a submission's signature was checked with and holds by; else empty."""
+    account = claimed_account(submission.record)
+    if account is None:
+        return b""
+    key = _key_of(state, account)
+    try:
+        verifier.ed25519(key, submission.record.signing_bytes(ledger_id), submission.signature)
+    except SignatureError:
+        return b""
+    return key
+
+
 def _key_of(state: StateView, account: bytes) -> bytes:
     keys = reading.keys_of(state, account)
     return keys[-1][1] if keys else account

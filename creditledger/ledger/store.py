@@ -94,6 +94,13 @@ class ReadOnly:
         return self._base.scan(prefix)
 
 
+class LedgerStore(Store, Protocol):
+    """A store that a ledger is kept in."""
+
+    def reopen(self) -> None:
+        """Open it anew after a failure, as a new process would. Raises as opening does."""
+
+
 def require_key(key: bytes) -> bytes:
     """``key`` if every store can hold it. Raises StorageError."""
     if not 1 <= len(key) <= KEY_BYTES_MAX:

@@ -3,6 +3,7 @@
 import hashlib
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -23,7 +24,7 @@ from creditledger.ledger.failed_ids import FailedIds, SignerSeen
 from creditledger.ledger.head import HeadFile, require_not_rolled_back
 from creditledger.ledger.operator_keys import OperatorSigners, operator_at
 from creditledger.ledger.signatures_ahead import GROUP_MIN, check_ahead
-from creditledger.ledger.store import Store
+from creditledger.ledger.store import GuessedWrongError, GuessingStore, Store
 from creditledger.ledger.stored_log import StoredLog, kept_beside, state_of
 from creditledger.records.entry import Entry, Submission
 from creditledger.records.receipt import Batch
@@ -116,7 +117,10 @@ class Writer:
                 ) from self._failure
             now = self._take_time()
             try:
-                return self._commit(submissions, now, also)
+                if isinstance(self._store, GuessingStore):
+                    with suppress(GuessedWrongError):
+                        return self._commit(self._store.write_guessing(), submissions, now, also)
+                return self._commit(self._store.write(), submissions, now, also)
             except (StorageError, IntegrityError) as error:
                 self._failure = error
                 raise
@@ -154,10 +158,16 @@ class Writer:
         witnessed, tolerance = self._witnessed_unix_ms, self._tolerance_ms
         return witnessed is not None and witnessed - tolerance <= now <= witnessed + tolerance + 1_000
 
-    def _commit(self, submissions: Sequence[Submission], now: int, also: Beside | None) -> list[Outcome]:
+    def _commit(
+        self,
+        transaction: AbstractContextManager[StateView],
+        submissions: Sequence[Submission],
+        now: int,
+        also: Beside | None,
+    ) -> list[Outcome]:
         # The order is the promise: sealed sketches, then the commit, then the head, then the answer.
         # Stopped anywhere between, what was answered is there, and what is there is whole.
-        with self._store.write() as view:
+        with transaction as view:
             log = StoredLog(view)
             log.require_sound_edge()
             if (log.size, log.root) != (self._head.size, self._head.root):
