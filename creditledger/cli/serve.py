@@ -33,21 +33,27 @@ if TYPE_CHECKING:
 @listen_option
 @click.option("--interval", type=click.IntRange(1, 3_600), default=5, show_default=True, metavar="SECONDS")
 @ready_option
+@click.option("--store", metavar="URL", help="The database that DIR's rows lie in, if it has moved.")
 @json_option
 def serve(
-    directory: Path, listen: tuple[str, int], interval: int, ready_fd: int | None, as_json: bool
+    directory: Path,
+    listen: tuple[str, int],
+    interval: int,
+    ready_fd: int | None,
+    store: str | None,
+    as_json: bool,
 ) -> None:
     """Serve the ledger in DIR over HTTP until stopped: appends, reads, proofs.
 
-    It is the one writer of DIR for as long. Every SECONDS it expires, settles and certifies what is due.
+    It is the one writer of DIR for as long; of several that serve one database from a directory each, one
+    writes at a time. Every SECONDS it expires, settles and certifies what is due.
     Events go to stderr, one JSON object a line."""
     require_service("a server")
-    from creditledger.ledger.ledger import Ledger
     from creditledger.service.http_server import address_of, listening_socket
 
     with (
         ends_on_sigterm(),
-        Ledger.open(directory, cosigners=cosigners_for(directory)) as ledger,
+        _opened(directory, store) as ledger,
         listening_socket(*listen) as listening,
     ):
 
@@ -57,6 +63,21 @@ def serve(
             say_ready(ready_fd, address_of(listening))
 
         _serve(ledger, listening, interval, announce)
+
+
+def _opened(directory: Path, store: str | None) -> "Ledger":
+    from creditledger.ledger.directory import LedgerDirectory
+    from creditledger.ledger.ledger import Ledger
+    from creditledger.ledger.store_place import database_of, move_database
+
+    place = LedgerDirectory(directory).store
+    if store is not None:
+        move_database(place, store)
+    if database_of(place) is None:
+        return Ledger.open(directory, cosigners=cosigners_for(directory))
+    from creditledger.ledger.standby import StandbyLedger
+
+    return StandbyLedger.open(directory, cosigners=cosigners_for(directory))
 
 
 def _serve(ledger: "Ledger", listening: socket.socket, interval: int, announce: Any) -> None:

@@ -154,8 +154,8 @@ def reaches_quorum(ledger: "Ledger") -> bool:
 def advance(ledger: "Ledger", *, clock: Clock = system_clock) -> None:
     """Expire and settle what is due, certify what can be, and publish.
 
-    A standby only publishes. Where a quorum is elsewhere, a round is closed over what is new once the last one
-    is certified, and attested by those who are here."""
+    A standby only publishes. Where a quorum is elsewhere, a round is closed over what is new once the last
+    one is certified, and attested by those who are here."""
     if not ledger.is_writer:
         ledger.publish()
         return

@@ -25,8 +25,8 @@ SEAL_SIZE: Final = 32
 LEFT_OVER: Final = "1 hour"
 """After so long, an outcome that nobody fetched is for nobody."""
 _STAGE: Final = (
-    "INSERT INTO {}.staged (body) SELECT body FROM unnest(%b::bytea[]) WITH ORDINALITY AS given (body, place) "
-    "ORDER BY place RETURNING id"
+    "INSERT INTO {}.staged (body) SELECT body FROM unnest(%b::bytea[]) WITH ORDINALITY "
+    "AS given (body, place) ORDER BY place RETURNING id"
 )
 _WAITING: Final = (
     "SELECT id, body FROM (SELECT id, body, sum(length(body)) OVER (ORDER BY id) - length(body) AS before "
@@ -37,8 +37,8 @@ _FETCH: Final = (
     "DELETE FROM {}.staged WHERE id = ANY(%b::bigint[]) AND outcome IS NOT NULL RETURNING id, outcome"
 )
 OUTCOMES: Final = (
-    "UPDATE {}.staged SET outcome = said.outcome FROM unnest(%b::bigint[], %b::bytea[]) AS said (id, outcome) "
-    "WHERE staged.id = said.id"
+    "UPDATE {}.staged SET outcome = said.outcome FROM unnest(%b::bigint[], %b::bytea[]) "
+    "AS said (id, outcome) WHERE staged.id = said.id"
 )
 """What the sequencer runs in the transaction of a group."""
 
@@ -61,7 +61,7 @@ class StagingKey:
         """The inverse of `seal`. Raises VerificationError for what no front end has sealed."""
         content = body[SEAL_SIZE:]
         if not hmac.compare_digest(body[:SEAL_SIZE], self._seal_of(content)):
-            raise VerificationError("a staged row is sealed by nobody we know", expected="the operator's seal")
+            raise VerificationError("a staged row has another seal", expected="the operator's")
         return content
 
     def _seal_of(self, content: bytes) -> bytes:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from creditledger.errors import StorageError
-from creditledger.ledger.directory import disk_errors, read_file, replace_file
+from creditledger.ledger.directory import disk_errors, is_there, read_file, replace_file
 from creditledger.ledger.lmdb_store import LmdbStore
 from creditledger.ledger.store import LedgerStore
 
@@ -33,6 +33,17 @@ def name_database(path: Path, url: str) -> None:
     if not text.isascii() or not text.isprintable():
         raise StorageError("the database's URL is not printable ASCII")
     replace_file(path, text.encode() + b"\n", mode=0o600)
+
+
+def move_database(path: Path, url: str) -> None:
+    """Have ``path`` name another database, if it does not name this one; what is there is checked at opening.
+
+    Raises StorageError where a store of another kind is."""
+    named = database_of(path)
+    if named is None and is_there(path):
+        raise StorageError("the ledger's rows are not in a database", found=str(path)[-100:])
+    if named != url:
+        name_database(path, url)
 
 
 def create_store(path: Path, url: str | None) -> LedgerStore:

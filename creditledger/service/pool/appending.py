@@ -13,17 +13,17 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
-from creditledger.credits.state import StateView
 from creditledger.errors import CreditLedgerError, MalformedRecordError
 from creditledger.ledger.clock import Clock
 from creditledger.ledger.ledger import Ledger
 from creditledger.ledger.writer import Outcome
 from creditledger.records.entry import Submission
 from creditledger.service.pool import kept_answers
-from creditledger.service.pool.group_commit import GroupCommit
+from creditledger.service.pool.keeping import Keeping, answer_to
 from creditledger.service.pool.kept_answers import Answer, KeyedRequest
 from creditledger.service.pool.problems import MEDIA_TYPE as PROBLEM
 from creditledger.service.pool.problems import plain_problem
+from creditledger.service.pool.tellings import Telling
 
 TOKEN: Final = "creditledger.token"
 """Where in the ASGI scope the id of the request's bearer token stands, once somebody has checked it."""
@@ -40,10 +40,21 @@ class SubmissionFilter(Protocol):
         """One error or None for each submission, in order. ``token``: the id of the bearer's."""
 
 
+class Commits(Protocol):
+    """Makes submissions durable, in this process or in another."""
+
+    def submit(
+        self, submissions: Sequence[Submission], *, size: int, also: Keeping | None = None
+    ) -> Future[list[Outcome]]:
+        """See `GroupCommit.submit`."""
+
+    @property
+    def waiting(self) -> int:
+        """Submissions that no commit has taken yet."""
+
+
 Reading: TypeAlias = Callable[[bytes], Sequence[Submission | CreditLedgerError]]
 """What a body asks for: submissions, and errors where it spells none. Raises for another body."""
-Telling: TypeAlias = Callable[[Sequence[Outcome]], Answer]
-"""The answer to outcomes: always the same to the same."""
 
 
 @dataclass(slots=True)
@@ -58,7 +69,7 @@ class Appending:
     def __init__(
         self,
         ledger: Ledger,
-        commits: GroupCommit,
+        commits: Commits,
         *,
         clock: Clock,
         submission_filter: SubmissionFilter | None = None,
@@ -98,21 +109,16 @@ class Appending:
         asked = await run_in_threadpool(self._asked, body, token, read)
         submissions = [one for one in asked if isinstance(one, Submission)]
 
-        def tell_all(logged: Sequence[Outcome]) -> Answer:
-            rest = iter(logged)
-            return tell([next(rest) if isinstance(one, Submission) else one for one in asked])
-
-        def also(kept: StateView, logged: Sequence[Outcome]) -> None:
-            if keyed is not None:
-                kept_answers.keep(kept, keyed, tell_all(logged), now_unix_ms=self._clock())
-
-        if not submissions and keyed is None:
-            return tell_all(())
-        waiting: Future[list[Outcome]] = self._commits.submit(
-            submissions, size=len(body), also=None if keyed is None else also
-        )
+        keeping = None
+        if keyed is not None:
+            keeping = Keeping(
+                request=keyed, telling=tell, asked=asked, ledger_id=self._ledger.id, clock=self._clock
+            )
+        elif not submissions:
+            return answer_to(asked, (), tell, self._ledger.id)
+        waiting: Future[list[Outcome]] = self._commits.submit(submissions, size=len(body), also=keeping)
         outcomes: list[Outcome] = await asyncio.wrap_future(waiting)
-        return tell_all(outcomes)
+        return answer_to(asked, outcomes, tell, self._ledger.id)
 
     def _asked(
         self, body: bytes, token: str | None, read: Reading

@@ -11,6 +11,8 @@ from starlette.routing import BaseRoute, Route
 from creditledger import __version__
 from creditledger.errors import CreditLedgerError
 from creditledger.ledger.clock import Clock
+from creditledger.ledger.ledger import Ledger
+from creditledger.ledger.standby import StandbyLedger
 from creditledger.service.pool.publishing import Publishing
 from creditledger.service.pool.steward import Steward
 from creditledger.transparency.bls import default_backend
@@ -38,7 +40,7 @@ def health_routes(
             "ok": state == "serving",
             "state": state,
             "checkpoint": {"size": size, "age_ms": age_ms},
-            "backends": backends(),
+            "backends": backends(steward.ledger),
             "version": __version__,
         }
         return 200 if state == "serving" else 503, found
@@ -51,12 +53,19 @@ def health_routes(
     return [Route("/healthz", healthz, methods=["GET"])]
 
 
-def backends() -> dict[str, str]:
+def backends(ledger: Ledger) -> dict[str, str]:
     """What does the work underneath."""
     import lmdb
 
-    bls = type(default_backend()).__name__.removesuffix("Backend").lower()
-    return {"store": f"lmdb {'.'.join(map(str, lmdb.version()))}", "bls": bls}
+    if isinstance(ledger, StandbyLedger):
+        return {"store": "postgresql", "bls": bls_backend()}
+
+    return {"store": f"lmdb {'.'.join(map(str, lmdb.version()))}", "bls": bls_backend()}
+
+
+def bls_backend() -> str:
+    """What checks BLS signatures."""
+    return type(default_backend()).__name__.removesuffix("Backend").lower()
 
 
 def _state(steward: Steward, *, is_stale: bool) -> str:

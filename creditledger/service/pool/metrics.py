@@ -17,7 +17,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from creditledger.credits import reading
 from creditledger.ledger.clock import Clock
 from creditledger.ledger.ledger import Ledger
-from creditledger.service.pool.group_commit import Commit, GroupCommit
+from creditledger.service.pool.appending import Commits
+from creditledger.service.pool.group_commit import Commit
 from creditledger.validation.standing import all_standings
 
 STATE_MS: Final = 10_000
@@ -131,9 +132,7 @@ class _StateCollector:
         yield GaugeMetricFamily("creditledger_entries", "Entries in the log", value=size)
 
 
-def metrics_routes(
-    metrics: Metrics, ledger: Ledger, commits: GroupCommit, *, clock: Clock
-) -> list[BaseRoute]:
+def metrics_routes(metrics: Metrics, ledger: Ledger, commits: Commits, *, clock: Clock) -> list[BaseRoute]:
     """`GET /metrics`."""
     Gauge(
         "creditledger_waiting_submissions",

@@ -15,6 +15,7 @@ from starlette.types import Scope
 from creditledger.errors import CreditLedgerError
 from creditledger.ledger.clock import Clock, system_clock
 from creditledger.ledger.ledger import Ledger
+from creditledger.ledger.standby import StandbyLedger
 from creditledger.service.evidence_app import evidence_app
 from creditledger.service.evidence_rights import LedgerRights
 from creditledger.service.evidence_shelf import QUOTA, Quota
@@ -30,6 +31,7 @@ from creditledger.service.pool.published_files import published_files
 from creditledger.service.pool.publishing import Publishing
 from creditledger.service.pool.records_routes import records_routes
 from creditledger.service.pool.request_bounds import Limits, RequestBounds
+from creditledger.service.pool.staged_commit import StagedCommit
 from creditledger.service.pool.steward import Steward
 
 INTERVAL_SECONDS = 5
@@ -61,11 +63,15 @@ class PoolServer:
             self.steward, interval_seconds=interval_seconds, clock=clock, events=self.events
         )
         self.metrics = Metrics()
-        self.commits = GroupCommit(self.steward, on_commit=self._committed)
+        self.commits: GroupCommit | StagedCommit = self._new_commits(ledger)
 
     def __enter__(self) -> Self:
         self.publishing.start()
-        self.commits.start()
+        try:
+            self.commits.start()
+        except BaseException:
+            self.publishing.stop()
+            raise
         return self
 
     def __exit__(
@@ -73,6 +79,18 @@ class PoolServer:
     ) -> None:
         self.commits.stop()
         self.publishing.stop()
+
+    def _new_commits(self, ledger: Ledger) -> GroupCommit | StagedCommit:
+        if not isinstance(ledger, StandbyLedger):
+            return GroupCommit(self.steward, on_commit=self._committed)
+        return StagedCommit(
+            self.steward,
+            ledger,
+            clock=self.clock,
+            events=self.events,
+            on_commit=self._committed,
+            on_news=self.publishing.note_news,
+        )
 
     def _committed(self, commit: Commit) -> None:
         self.metrics.note_commit(commit)
@@ -110,7 +128,7 @@ def pool_app(
     counted = Middleware(CountedRequests, metrics=server.metrics)
     app = Starlette(
         routes=[
-            *records_routes(appending, ledger_id=server.ledger.id),
+            *records_routes(appending),
             *account_routes(server.ledger, clock=server.clock),
             *published_files(server.ledger.directory),
             *health_routes(

@@ -1,8 +1,7 @@
 """`POST /v1/records`, and a hold's life: what changes a ledger over HTTP. Source: specs/service.md §2."""
 
-import json
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -10,20 +9,18 @@ from starlette.routing import BaseRoute, Route
 
 from creditledger.errors import CreditLedgerError, MalformedRecordError, UnknownIdError
 from creditledger.ledger.naming import as_digest
-from creditledger.ledger.writer import Acknowledgement, Outcome
 from creditledger.records import canonical
 from creditledger.records.entry import Submission
 from creditledger.records.record import Record
 from creditledger.records.transfer import Capture, Hold, Release
 from creditledger.service.pool.appending import Appending
-from creditledger.service.pool.kept_answers import Answer
-from creditledger.service.pool.problems import printable, problem_of
 from creditledger.service.pool.request_bounds import BODY_BYTES_MAX
+from creditledger.service.pool.tellings import tell_one, tell_records
 
 RECORDS_MAX: Final = 256
 
 
-def records_routes(appending: Appending, *, ledger_id: bytes) -> list[BaseRoute]:
+def records_routes(appending: Appending) -> list[BaseRoute]:
     """The routes that append."""
 
     async def records(request: Request) -> Response:
@@ -41,24 +38,14 @@ def records_routes(appending: Appending, *, ledger_id: bytes) -> list[BaseRoute]
         return await _one(request, lambda record: isinstance(record, Release) and record.hold == digest)
 
     async def _one(request: Request, is_asked_for: Callable[[Record], bool]) -> Response:
-        read_digest: list[bytes] = []
-
         def read(body: bytes) -> Sequence[Submission]:
             submission = Submission.decode(body)
             if not is_asked_for(submission.record):
                 kind = submission.record.KIND.name.lower()
                 raise MalformedRecordError("not the record of this path", found=kind)
-            read_digest.append(submission.record.digest(ledger_id))
             return [submission]
 
-        def tell(outcomes: Sequence[Outcome]) -> Answer:
-            (outcome,) = outcomes
-            if isinstance(outcome, Acknowledgement):
-                return Answer(status=201, body=_json(_logged(outcome) | {"digest": read_digest[0].hex()}))
-            problem = problem_of(outcome)
-            return Answer(status=problem.status, body=problem.body)
-
-        return await appending.answer(request, read, tell)
+        return await appending.answer(request, read, tell_one)
 
     return [
         Route("/v1/records", records, methods=["POST"]),
@@ -84,23 +71,6 @@ def read_records(body: bytes) -> list[Submission | CreditLedgerError]:
     return [_submission(element, room) for element in elements]
 
 
-def tell_records(outcomes: Sequence[Outcome]) -> Answer:
-    """``{"outcomes": [...]}``: the place of each record in the log, or why it has none."""
-    rows = [_logged(one) if isinstance(one, Acknowledgement) else error_row(one) for one in outcomes]
-    return Answer(status=200, body=_json({"outcomes": rows}))
-
-
-def error_row(error: CreditLedgerError) -> dict[str, Any]:
-    """An error as one of several outcomes."""
-    return {
-        "error": type(error).__name__,
-        "message": printable(str(error)),
-        "expected": printable(error.expected),
-        "found": printable(error.found),
-        "exit": error.exit_code,
-    }
-
-
 def _submission(element: object, room: canonical.Room) -> Submission | CreditLedgerError:
     if not isinstance(element, bytes):
         raise MalformedRecordError(
@@ -112,17 +82,8 @@ def _submission(element: object, room: canonical.Room) -> Submission | CreditLed
         return error
 
 
-def _logged(acknowledgement: Acknowledgement) -> dict[str, Any]:
-    # Nothing tells a repeat from the first time: the same request has the same answer.
-    return {"index": acknowledgement.index, "leaf_hash": acknowledgement.leaf_hash.hex()}
-
-
 def _hold_id(request: Request) -> bytes:
     digest = as_digest(request.path_params["id"])
     if digest is None:
         raise UnknownIdError("no hold is called so", expected="64 lower-case hex digits")
     return digest
-
-
-def _json(answer: dict[str, Any]) -> bytes:
-    return json.dumps(answer, separators=(",", ":")).encode()

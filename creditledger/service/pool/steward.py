@@ -65,7 +65,7 @@ class Steward:
         """What to answer instead of ``error``, once what can be done about it is done."""
         with self._turn:
             if isinstance(error, IntegrityError) or not self._is_shortage(error):
-                self._fail(error)
+                self.fail(error)
                 return error
             error = no_room(error)
             if self.shortage is None:
@@ -77,7 +77,7 @@ class Steward:
                 with contextlib.suppress(StorageError):
                     self._reopen()
             except IntegrityError as again:
-                self._fail(again)
+                self.fail(again)
             return error
 
     def _is_shortage(self, error: StorageError) -> bool:
@@ -88,7 +88,8 @@ class Steward:
         self.ledger.reopen()
         self._must_reopen = False
 
-    def _fail(self, error: CreditLedgerError) -> None:
+    def fail(self, error: CreditLedgerError) -> None:
+        """Nothing is written any more, for this reason; the first counts."""
         if self.failure is None:
             self.failure = error
             self._events.error("stopped", error)
