@@ -7,6 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from creditledger.ledger.postgres_session import DatabaseUrl
+
+if TYPE_CHECKING:
+    import psycopg
 
 _numbers = count()
 
@@ -29,3 +35,12 @@ def running_server() -> Iterator[str]:
 def new_schema(url: str) -> str:
     """The URL of a schema that nobody has used."""
     return f"{url}&schema=t{os.getpid()}_{next(_numbers)}"
+
+
+@contextmanager
+def asking(url: str) -> "Iterator[psycopg.Connection[Any]]":
+    """A session of the tests' own, in autocommit mode."""
+    import psycopg
+
+    with psycopg.connect(DatabaseUrl.parse(url).server, autocommit=True) as session:
+        yield session

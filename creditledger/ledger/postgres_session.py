@@ -119,11 +119,19 @@ def server_errors() -> Iterator[None]:
     try:
         yield
     except psycopg.Error as error:
-        raise judged(error) from error
+        found = judged(error)
+        raise found from found.__cause__
 
 
 def judged(error: "psycopg.Error") -> CreditLedgerError:
-    """What an error of the server or of the way to it is here. Nothing of it was committed."""
+    """What an error of the server, or of the way to it, is here. Nothing of it was committed."""
+    found = _judged(error)
+    if found.__cause__ is None:
+        found.__cause__ = error
+    return found
+
+
+def _judged(error: "psycopg.Error") -> CreditLedgerError:
     code = error.sqlstate or ""
     said = " ".join(str(error).split())[:300]
     if code == _NO_SPACE:

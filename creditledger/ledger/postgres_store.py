@@ -11,7 +11,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final, LiteralString
 
 from creditledger.credits.state import Overlay, StateView
-from creditledger.errors import BusyError, StorageError
+from creditledger.errors import BusyError, CreditLedgerError, StorageError
 from creditledger.ledger.postgres_rows import Ask, KnownRows, TransactionRows, in_schema, stored
 from creditledger.ledger.postgres_session import DatabaseUrl, connect, judged, server_errors
 from creditledger.ledger.store import GuessedWrongError, ReadOnly, require_key
@@ -233,13 +233,11 @@ class PostgresStore:
 
     def _begin(self, session: "psycopg.Connection[Any]") -> None:
         """Begin, and lock the sequencer's row: nobody takes over before this transaction has ended."""
-        try:
+        with self._ended_by_errors():
             session.execute(_WRITE)
             row = session.execute(
                 in_schema("SELECT term FROM {}.sequencer FOR UPDATE", self._schema), prepare=True
             ).fetchone()
-        except Exception as error:
-            raise self._lost(error) from error
         if row is None or row[0] != self.term:
             found = "no term" if row is None else f"term {row[0]}"
             raise self._poison("another sequencer took over", expected=f"term {self.term}", found=found)
@@ -256,7 +254,7 @@ class PostgresStore:
 
     def _commit(self, session: "psycopg.Connection[Any]", changes: dict[bytes, bytes | None]) -> None:
         """Write all changes in two statements and commit."""
-        try:
+        with self._ended_by_errors():
             gone = [key for key, value in changes.items() if value is None]
             put = sorted((key, stored(key, value)) for key, value in changes.items() if value is not None)
             if gone:
@@ -272,8 +270,6 @@ class PostgresStore:
                 )
             for statement, parameters in self._beside:
                 session.execute(statement, parameters)
-        except Exception as error:
-            raise self._lost(error) from error
         self._finish(session)
         for key, value in changes.items():
             self._known.note(key, value)
@@ -287,7 +283,9 @@ class PostgresStore:
             done = session.execute("COMMIT")
         except psycopg.Error as error:
             if error.sqlstate and not session.closed and not session.broken:
-                raise self._lost(error) from error
+                self._drop_writer()
+                found = judged(error)
+                raise found from found.__cause__
             raise self._poison(f"no answer to a commit: {error}", cause=error) from error
         except BaseException as error:
             raise self._poison(f"no answer to a commit: {error}", cause=error) from error
@@ -295,17 +293,18 @@ class PostgresStore:
             raise self._poison("the transaction was undone", expected="COMMIT", found=str(done.statusmessage))
 
     def _roll_back(self, session: "psycopg.Connection[Any]") -> None:
-        try:
+        with suppress(CreditLedgerError), self._ended_by_errors():
             session.execute("ROLLBACK")
-        except Exception as error:
-            self._lost(error)
 
-    def _lost(self, error: Exception) -> Exception:
-        """What to raise for an error before a commit: nothing changed, and the sequencer's session ends."""
-        import psycopg
-
-        self._drop_writer()
-        return judged(error) if isinstance(error, psycopg.Error) else error
+    @contextmanager
+    def _ended_by_errors(self) -> Iterator[None]:
+        """Before a commit an error changes nothing, and ends the sequencer's session."""
+        try:
+            with server_errors():
+                yield
+        except BaseException:
+            self._drop_writer()
+            raise
 
     def _drop_writer(self) -> None:
         writer, self._writer = self._writer, None
@@ -345,11 +344,8 @@ class PostgresStore:
         ask = _asking(session)
 
         def guarded(sql: LiteralString, parameters: list[Any]) -> list[tuple[Any, ...]]:
-            try:
+            with self._ended_by_errors():
                 return ask(sql, parameters)
-            except StorageError:
-                self._drop_writer()
-                raise
 
         return guarded
 
