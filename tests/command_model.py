@@ -105,6 +105,8 @@ class CommandModel:
     seed: int
     is_signed: bool
     """Real signatures; else hashed ones, which take a hundredth of the time."""
+    store: str | None = None
+    """The URL of a database to keep the ledger in."""
     tried: Counter[str] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
 
@@ -122,7 +124,7 @@ class CommandModel:
             "vesting_micro": 0,
             "grace_ms": GRACE_MS,
         }
-        found(self.folder / "pool", self.clock, **terms).close()
+        found(self.folder / "pool", self.clock, store=self.store, **terms).close()
         self.ledger = Ledger.open(self.folder / "pool", clock=self.clock, verifier=self.verifier)
         operator: Any = OPERATOR.ed25519() if self.is_signed else HashedSigner(OPERATOR.ed25519().public_key)
         self.papers = Papers(genesis=self.ledger.genesis, operator=operator)
