@@ -2,6 +2,7 @@
 
 Source: specs/postgres.md §1."""
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -99,7 +100,7 @@ def connect(url: DatabaseUrl, *, name: str, is_writer: bool = False) -> "psycopg
             keepalives_interval=1,
             keepalives_count=3,
             tcp_user_timeout=5_000,
-            application_name=f"creditledger {name}",
+            application_name=f"creditledger {name} {os.getpid()}",
             prepare_threshold=0,
         )
         try:

@@ -66,7 +66,7 @@ def rows(url: str) -> dict[bytes, bytes]:
 
 def end_sequencer(url: str) -> None:
     """The server ends the session that writes, as an operator or a crash would."""
-    sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE '%sequencer'"
+    sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE '%sequencer%'"
     with asking(url) as session:
         session.execute(sql)
 
