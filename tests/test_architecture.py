@@ -29,7 +29,7 @@ WITHOUT_FLOATS = ("records", "credits", "redemption")
 """Layers that carry amounts. The last may hand seconds to ``sleep``."""
 HEAVY = (
     "numpy", "py_ecc", "torch", "rich", "gguf", "tokenizers", "transformers",
-    "starlette", "uvicorn", "httpx2", "httpx", "openai", "jinja2", "prometheus_client", "matplotlib",
+    "psycopg", "starlette", "uvicorn", "httpx2", "httpx", "openai", "jinja2", "prometheus_client", "matplotlib",
 )  # fmt: skip
 
 

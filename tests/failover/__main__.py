@@ -1,8 +1,8 @@
 """``python -m tests.failover [--seconds 600] [--kill-every 20] [--json FILE]``.
 
 Three front ends serve one database, clients append at all of them, and whichever is the sequencer is killed
-again and again. Then the log is read: exit code 1 if anything acknowledged is missing, an index was given twice, a
-record is logged twice, or a takeover took five seconds."""
+again and again. Then the log is read: exit code 1 if anything acknowledged is missing, an index was given
+twice, a record is logged twice, or a takeover took five seconds."""
 
 import argparse
 import json

@@ -138,17 +138,7 @@ class StagedCommit:
             return shares
 
     def _row(self, share: _Share) -> bytes:
-        verifier, ledger_id = self._ledger.verifier, self._ledger.id
-        keys = tuple(b"" for _ in share.submissions)
-        if isinstance(verifier, TransparencyVerifier):
-            with self._ledger.read() as state:
-                check_ahead(state, share.submissions, ledger_id=ledger_id, verifier=verifier)
-                keys = tuple(
-                    checked_key(state, one, ledger_id=ledger_id, verifier=verifier)
-                    for one in share.submissions
-                )
-        staged = StagedRequest(submissions=tuple(share.submissions), keys=keys, keeping=share.also)
-        return self._key().seal(staged.encode())
+        return self._key().seal(staged_row(self._ledger, share.submissions, share.also))
 
     def _key(self) -> StagingKey:
         return StagingKey(self._ledger.operator_signer(), self._ledger.id)
@@ -344,3 +334,15 @@ class StagedCommit:
             os.read(self._wake_read, 4_096)
         except BlockingIOError:
             return
+
+
+def staged_row(ledger: Ledger, submissions: Sequence[Submission], keeping: Keeping | None) -> bytes:
+    """What a front end stages, once it has checked the signatures of accounts."""
+    verifier, keys = ledger.verifier, tuple(b"" for _ in submissions)
+    if isinstance(verifier, TransparencyVerifier):
+        with ledger.read() as state:
+            check_ahead(state, submissions, ledger_id=ledger.id, verifier=verifier)
+            keys = tuple(
+                checked_key(state, one, ledger_id=ledger.id, verifier=verifier) for one in submissions
+            )
+    return StagedRequest(submissions=tuple(submissions), keys=keys, keeping=keeping).encode()

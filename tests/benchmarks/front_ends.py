@@ -1,0 +1,142 @@
+"""How front ends of one database add up: ``python -m tests.benchmarks.front_ends [--served]``.
+
+Each front end is a process on a processor of its own that decodes, checks and stages signed transfers, as
+`serve` does with what it is sent; nobody integrates meanwhile. With ``--served``: 1, 2 and 3 servers over
+HTTP, to the acknowledgement, clients and database on the same machine."""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Final
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from benchmarks.sample_payments import Payments
+from cli_pools import environment
+from creditledger.ledger.clock import system_clock
+from creditledger.ledger.staging import Staging, StagingKey
+from creditledger.ledger.standby import StandbyLedger
+from creditledger.records.entry import Submission
+from creditledger.service.pool.staged_commit import staged_row
+from ledger_pools import found
+from pool_processes import RunningPool, serving
+from postgres_server import new_schema, running_server
+
+GOAL: Final = 1.7
+AT_ONCE: Final = 64
+
+
+def work(directory: Path, core: int, file: Path) -> None:
+    """One front end: say ready, wait for a line, stage all of ``file``, say how long it took."""
+    os.sched_setaffinity(0, {core})
+    groups = [bytes.fromhex(line) for line in file.read_text().split()]
+    with StandbyLedger.open(directory) as ledger:
+        staging, key = Staging(ledger.database.url), StagingKey(ledger.operator_signer(), ledger.id)
+        print("ready", flush=True)
+        sys.stdin.readline()
+        began = time.perf_counter()
+        for at in range(0, len(groups), AT_ONCE):
+            submissions = [Submission.decode(one) for one in groups[at : at + AT_ONCE]]
+            staging.stage([key.seal(staged_row(ledger, submissions, None))])
+        print(time.perf_counter() - began, flush=True)
+        staging.close()
+
+
+def staged_a_second(place: Path, files: Sequence[Path], count: int) -> float:
+    """What the front ends stage together in a second."""
+    words = [sys.executable, "-m", "tests.benchmarks.front_ends", "--work"]
+    workers = [
+        subprocess.Popen(
+            [*words, str(place / str(number)), str(number % (os.cpu_count() or 1)), str(file)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=environment(),
+            text=True,
+        )
+        for number, file in enumerate(files)
+    ]
+    for worker in workers:
+        assert worker.stdout is not None
+        assert worker.stdout.readline() == "ready\n"
+    began = time.perf_counter()
+    for worker in workers:
+        assert worker.stdin is not None
+        worker.stdin.write("go\n")
+        worker.stdin.flush()
+    for worker in workers:
+        worker.communicate()
+    return len(files) * count / (time.perf_counter() - began)
+
+
+def served_a_second(place: Path, front_ends: int, groups: Sequence[Sequence[bytes]]) -> float:
+    """What is acknowledged in a second, by so many servers."""
+    with ExitStack() as stack:
+        pools: list[RunningPool] = [
+            stack.enter_context(serving(place / str(number))) for number in range(front_ends)
+        ]
+        with ThreadPoolExecutor(4) as threads:
+            began = time.perf_counter()
+            asked = enumerate(groups)
+            done = list(threads.map(lambda each: pools[each[0] % front_ends].outcomes(each[1]), asked))
+            seconds = time.perf_counter() - began
+        for pool in pools:
+            pool.end()
+    return sum(len(outcomes) for outcomes in done) / seconds
+
+
+def compare(place: Path, url: str, *, count: int, rounds: int, is_served: bool) -> bool:
+    """Print the figures; whether the goal is met."""
+    with found(place / "0", clock=system_clock, store=new_schema(url)) as ledger:
+        payments = Payments(ledger)
+
+        def made() -> list[bytes]:
+            return [payments.next().encode() for _ in range(count)]
+
+        files = [place / f"work-{number}" for number in range(2)]
+        for file in files:
+            file.write_text("\n".join(one.hex() for one in made()))
+        served = [[made()[:AT_ONCE] for _ in range(16)] for _ in range(3)] if is_served else []
+    for number in (1, 2):
+        shutil.copytree(place / "0", place / str(number))
+    if is_served:
+        for number in (1, 2, 3):
+            a_second = served_a_second(place, number, served[number - 1])
+            print(json.dumps({"front_ends": number, "acknowledged_a_second": round(a_second)}))
+        return True
+    ratios = []
+    for _ in range(rounds):
+        one, both = staged_a_second(place, files[:1], count), staged_a_second(place, files, count)
+        ratios.append(both / one)
+        found_here = {"one": round(one), "two": round(both), "ratio": round(both / one, 2)}
+        print(json.dumps(found_here | {"goal": GOAL, "met": both / one >= GOAL}))
+    return sorted(ratios)[len(ratios) // 2] >= GOAL
+
+
+def main() -> None:
+    """Run; exit code 1 where the goal is missed."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--count", type=int, default=6_400)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--served", action="store_true")
+    parser.add_argument("--work", nargs=3, metavar=("DIR", "CORE", "FILE"), help=argparse.SUPPRESS)
+    chosen = parser.parse_args()
+    if chosen.work:
+        work(Path(chosen.work[0]), int(chosen.work[1]), Path(chosen.work[2]))
+        return
+    with running_server() as url, tempfile.TemporaryDirectory() as place:
+        count, rounds = chosen.count, chosen.rounds
+        met = compare(Path(place), url, count=count, rounds=rounds, is_served=chosen.served)
+    raise SystemExit(0 if met else 1)
+
+
+if __name__ == "__main__":
+    main()
