@@ -29,7 +29,8 @@ WITHOUT_FLOATS = ("records", "credits", "redemption")
 """Layers that carry amounts. The last may hand seconds to ``sleep``."""
 HEAVY = (
     "numpy", "py_ecc", "torch", "rich", "gguf", "tokenizers", "transformers",
-    "psycopg", "starlette", "uvicorn", "httpx2", "httpx", "openai", "jinja2", "prometheus_client", "matplotlib",
+    "starlette", "uvicorn", "httpx2", "httpx", "openai", "jinja2", "prometheus_client", "matplotlib",
+    "psycopg",
 )  # fmt: skip
 
 

@@ -15,6 +15,7 @@ import pytest
 from cli_pools import environment
 from creditledger.errors import BusyError, IntegrityError, RollbackError, StorageError
 from creditledger.ledger.disk_space import is_out_of_space
+from creditledger.ledger.fsck import fsck
 from creditledger.ledger.ledger import Acknowledgement, Ledger
 from creditledger.ledger.postgres_session import IDLE_MS
 from creditledger.ledger.postgres_store import PostgresStore
@@ -297,6 +298,31 @@ def test_a_ledger_that_lost_its_session_in_the_commit_goes_on_when_opened_anew(p
     with Ledger.open(pool) as ledger:
         assert ledger.append(submission).index == size
         assert ledger.size == size + 1
+
+
+def test_a_writer_killed_in_its_commit_leaves_all_or_nothing(pool: Path, url: str) -> None:
+    """The server finishes or undoes what it was told; whoever sends the record again has it once."""
+    at_commit(url, "BEGIN PERFORM pg_sleep(0.6); RETURN NULL; END")
+    with Ledger.open(pool, read_only=True) as ledger:
+        size, submission = ledger.size, grant(ledger.id, "alice", 5, 7)
+    program = (
+        "import sys; from creditledger.ledger.ledger import Ledger; "
+        "from creditledger.records.entry import Submission; ledger = Ledger.open(sys.argv[1]); "
+        "print('open', flush=True); ledger.append(Submission.decode(bytes.fromhex(sys.argv[2])))"
+    )
+    words = [sys.executable, "-c", program, str(pool), submission.encode().hex()]
+    writer = subprocess.Popen(words, stdout=subprocess.PIPE, env=environment())
+    assert writer.stdout is not None
+    assert writer.stdout.readline() == b"open\n"
+    time.sleep(0.8)
+    writer.kill()
+    writer.communicate()
+    with asking(url) as session:
+        session.execute(f"DROP FUNCTION {PostgresStore(url, read_only=True).url.schema}.fail CASCADE")
+    with Ledger.open(pool) as ledger:
+        assert ledger.append(submission).index == size
+        assert ledger.size == size + 1
+    assert fsck(pool).problem == ""
 
 
 def test_a_repeat_is_found_though_its_row_was_taken_to_be_absent(pool: Path, url: str) -> None:

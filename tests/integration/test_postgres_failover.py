@@ -2,11 +2,18 @@
 
 import shutil
 import signal
+import time
 from pathlib import Path
 
+from creditledger.errors import BusyError
 from creditledger.ledger.clock import system_clock
+from creditledger.ledger.postgres_session import DatabaseUrl
+from creditledger.ledger.staging import Staging, StagingKey
+from creditledger.ledger.writer import Acknowledgement, Outcome
+from creditledger.records.entry import Submission
+from creditledger.service.pool.staged_request import StagedRequest, decode_outcomes
 from failover.failover_campaign import FRONT_ENDS, failover
-from ledger_pools import found, grant, registration
+from ledger_pools import found, grant, registration, signer
 from pool_processes import serving
 from postgres_server import new_schema
 
@@ -38,3 +45,32 @@ def test_a_request_sent_to_two_front_ends_is_one_entry(tmp_path: Path, postgres:
         assert "index" in outcome
         assert other.get("/healthz").json()["backends"]["store"] == "postgresql"
         assert other.end(signal.SIGTERM)[0] == 0
+
+
+def test_a_row_that_no_front_end_sealed_is_not_believed(tmp_path: Path, postgres: str) -> None:
+    """Somebody who can write the table marks a forged signature as checked."""
+    url = new_schema(postgres)
+    with found(tmp_path / "a", clock=system_clock, store=url) as ledger:
+        ledger.append(registration(ledger.id, "alice"))
+        honest = registration(ledger.id, "bob")
+        forged = Submission(record=honest.record, signature=bytes(64))
+        key = StagingKey(ledger.operator_signer(), ledger.id)
+        size = ledger.size
+    row = StagedRequest(submissions=(forged,), keys=(signer("bob").public_key,)).encode()
+    with serving(tmp_path / "a") as pool:
+        staging = Staging(DatabaseUrl.parse(url))
+        outcomes = [outcome_of(staging, body) for body in (bytes(32) + row, key.seal(row)[:-1], b"")]
+        assert [type(outcome) for outcome in outcomes] == [BusyError] * 3
+        assert pool.get("/v1/status").json()["size"] == size
+        sealed = key.seal(StagedRequest(submissions=(honest,), keys=(b"",)).encode())
+        assert isinstance(outcome_of(staging, sealed), Acknowledgement)
+        staging.close()
+
+
+def outcome_of(staging: Staging, body: bytes) -> Outcome:
+    (number,) = staging.stage([body])
+    for _ in range(200):
+        for content in staging.fetch([number]).values():
+            return decode_outcomes(content)[0]
+        time.sleep(0.05)
+    raise AssertionError("nobody answered")
