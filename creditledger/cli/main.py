@@ -44,6 +44,7 @@ VERBS: Final = {
     "audit": "published",
     "publish": "placing",
     "mirror": "placing",
+    "move": "moving",
     "monitor": "monitoring",
     "fsck": "log",
     "forget": "retention",

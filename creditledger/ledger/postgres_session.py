@@ -112,6 +112,14 @@ def connect(url: DatabaseUrl, *, name: str, is_writer: bool = False) -> "psycopg
     return connection
 
 
+def has_schema(url: str) -> bool:
+    """Whether anything is where a store may be made. Raises StorageError."""
+    parsed = DatabaseUrl.parse(url)
+    asked = "SELECT 1 FROM pg_namespace WHERE nspname = %s"
+    with server_errors(), connect(parsed, name="init") as session:
+        return session.execute(asked, [parsed.schema]).fetchone() is not None
+
+
 @contextmanager
 def server_errors() -> Iterator[None]:
     """Turn the server's errors into ours."""

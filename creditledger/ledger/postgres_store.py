@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, LiteralString
 from creditledger.credits.state import Overlay, StateView
 from creditledger.errors import BusyError, CreditLedgerError, StorageError
 from creditledger.ledger.postgres_rows import Ask, KnownRows, TransactionRows, in_schema, stored
-from creditledger.ledger.postgres_session import DatabaseUrl, connect, judged, server_errors
+from creditledger.ledger.postgres_session import DatabaseUrl, connect, has_schema, judged, server_errors
 from creditledger.ledger.store import GuessedWrongError, ReadOnly, require_key
 
 if TYPE_CHECKING:
@@ -78,11 +78,9 @@ class PostgresStore:
     @classmethod
     def require_free(cls, url: str) -> None:
         """Check that nothing is where a store may be made. Raises StorageError."""
-        parsed = DatabaseUrl.parse(url)
-        asked = "SELECT 1 FROM pg_namespace WHERE nspname = %s"
-        with server_errors(), connect(parsed, name="init") as session:
-            if session.execute(asked, [parsed.schema]).fetchone() is not None:
-                raise StorageError("the schema is taken", expected="a new one", found=parsed.schema)
+        if has_schema(url):
+            found = DatabaseUrl.parse(url).schema
+            raise StorageError("the schema is taken", expected="a new one", found=found)
 
     @classmethod
     def drop(cls, url: str) -> None:

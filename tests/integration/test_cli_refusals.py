@@ -1217,6 +1217,10 @@ REFUSED: dict[str, tuple[Arguments, int, str]] = {
         2,
         "UsageError",
     ),
+    # move
+    "move: no ledger": (lambda p: ["move", p / "plan"], 2, "UsageError"),
+    "move: no database": (lambda p: ["move", p.pool, "--store", "mysql://a/b"], 5, "StorageError"),
+    "move: to where it is": (lambda p: ["move", p.pool], 6, "ConflictError"),
     # page-link
     "page-link: no URL": (_page_link("pool", "n1"), 2, "UsageError"),
     "page-link: a query": (_page_link("http://pool.example/?a=b", "n1"), 2, "UsageError"),
