@@ -1,19 +1,17 @@
 """The rows of a database as one of its transactions sees them. Source: specs/postgres.md §2."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, Final, LiteralString
 
 from creditledger.errors import IntegrityError
 from creditledger.ledger.lmdb_rows import CHECKSUM_SIZE, checksum
+from creditledger.ledger.postgres_session import Ask
 from creditledger.ledger.store import ReadOnly, require_key
 
 SCAN_ROWS: Final = 1_024
 KNOWN_BYTES_MAX: Final = 64 * 1024 * 1024
 """Keys and values that are remembered; beyond it all are forgotten at once."""
 ROW_OVERHEAD: Final = 200
-
-Ask = Callable[[LiteralString, list[Any]], list[tuple[Any, ...]]]
-"""Runs a statement in the transaction and gives its rows."""
 
 
 class KnownRows:

@@ -4,10 +4,10 @@ Source: specs/postgres.md §1."""
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, LiteralString, TypeAlias
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 from creditledger.errors import BusyError, CreditLedgerError, IntegrityError, StorageError
@@ -29,6 +29,9 @@ _DAMAGED: Final = ("XX001", "XX002")
 _CROWDED: Final = ("53300", "57P03")
 _NOTHING_HERE: Final = ("3D000", "3F000", "42P01")
 _UNDECIDED: Final = ("40001", "40P01")
+
+Ask: TypeAlias = Callable[[LiteralString, list[Any]], list[tuple[Any, ...]]]
+"""Runs a prepared statement and gives its rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +121,16 @@ def has_schema(url: str) -> bool:
     asked = "SELECT 1 FROM pg_namespace WHERE nspname = %s"
     with server_errors(), connect(parsed, name="init") as session:
         return session.execute(asked, [parsed.schema]).fetchone() is not None
+
+
+def asking(session: "psycopg.Connection[Any]") -> Ask:
+    """Runs statements in a session. Raises as `server_errors`."""
+
+    def ask(sql: LiteralString, parameters: list[Any]) -> list[tuple[Any, ...]]:
+        with server_errors():
+            return session.cursor(binary=True).execute(sql, parameters, prepare=True).fetchall()
+
+    return ask
 
 
 @contextmanager

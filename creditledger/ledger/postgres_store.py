@@ -12,8 +12,16 @@ from typing import TYPE_CHECKING, Any, Final, LiteralString
 
 from creditledger.credits.state import Overlay, StateView
 from creditledger.errors import BusyError, CreditLedgerError, StorageError
-from creditledger.ledger.postgres_rows import Ask, KnownRows, TransactionRows, in_schema, stored
-from creditledger.ledger.postgres_session import DatabaseUrl, connect, has_schema, judged, server_errors
+from creditledger.ledger.postgres_rows import KnownRows, TransactionRows, in_schema, stored
+from creditledger.ledger.postgres_session import (
+    Ask,
+    DatabaseUrl,
+    asking,
+    connect,
+    has_schema,
+    judged,
+    server_errors,
+)
 from creditledger.ledger.store import GuessedWrongError, ReadOnly, require_key
 
 if TYPE_CHECKING:
@@ -56,6 +64,7 @@ class PostgresStore:
         self._known = KnownRows()
         self._beside: list[tuple[LiteralString, list[Any]]] = []
         self._is_warm = False
+        self._rows: TransactionRows | None = None
         self.term = 0
         """Counts the sequencers of this store; 0 while this process has not been one."""
         self._require_store()
@@ -153,7 +162,7 @@ class PostgresStore:
             try:
                 with server_errors():
                     session.execute(_READ)
-                yield ReadOnly(Overlay(TransactionRows(_asking(session), self._schema, KnownRows())))
+                yield ReadOnly(Overlay(TransactionRows(asking(session), self._schema, KnownRows())))
             finally:
                 self._put_back(session)
         finally:
@@ -173,6 +182,12 @@ class PostgresStore:
         do the same again in a plain `write`, which then knows them."""
         with self._writing(is_guessing=self._is_warm) as view:
             yield view
+
+    def confirm_guesses(self) -> None:
+        """Ask for all that this thread's transaction took to be absent so far: raises as leaving it does."""
+        if self._rows is not None:
+            self._judge_guesses(self._rows, self._require_writer(), None)
+            self._rows.guessed.clear()
 
     def beside(self, statement: LiteralString, parameters: list[Any]) -> None:
         """Run a statement of `specs/postgres.md` §4 in the transaction that this thread writes in."""
@@ -216,6 +231,7 @@ class PostgresStore:
             session = self._require_writer()
             self._beside = []
             rows = TransactionRows(self._asking(session), self._schema, self._known, is_guessing=is_guessing)
+            self._rows = rows
             self._begin(session)
             changes = Overlay(rows)
             try:
@@ -339,7 +355,7 @@ class PostgresStore:
 
     def _asking(self, session: "psycopg.Connection[Any]") -> Ask:
         """Statements of the writer's transaction: where one fails, its session is over."""
-        ask = _asking(session)
+        ask = asking(session)
 
         def guarded(sql: LiteralString, parameters: list[Any]) -> list[tuple[Any, ...]]:
             with self._ended_by_errors():
@@ -382,11 +398,3 @@ class PostgresStore:
                 expected=f"process {self._pid}",
                 found=f"process {os.getpid()}",
             )
-
-
-def _asking(session: "psycopg.Connection[Any]") -> Ask:
-    def ask(sql: LiteralString, parameters: list[Any]) -> list[tuple[Any, ...]]:
-        with server_errors():
-            return session.cursor(binary=True).execute(sql, parameters, prepare=True).fetchall()
-
-    return ask

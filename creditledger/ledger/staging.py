@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from creditledger.errors import VerificationError
 from creditledger.ledger.postgres_rows import in_schema
-from creditledger.ledger.postgres_session import DatabaseUrl, connect, server_errors
+from creditledger.ledger.postgres_session import DatabaseUrl, asking, connect, server_errors
 
 if TYPE_CHECKING:
     import psycopg
@@ -125,6 +125,4 @@ class Staging:
             self._session.close()
 
     def _run(self, statement: str, parameters: list[Any]) -> list[tuple[Any, ...]]:
-        sql = in_schema(statement, self._url.quoted)
-        with server_errors():
-            return self._session.cursor(binary=True).execute(sql, parameters, prepare=True).fetchall()
+        return asking(self._session)(in_schema(statement, self._url.quoted), parameters)

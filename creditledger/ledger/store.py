@@ -44,6 +44,9 @@ class GuessingStore(Store, Protocol):
 
         Raises GuessedWrongError where that was wrong: a plain `write` then knows better."""
 
+    def confirm_guesses(self) -> None:
+        """Ask now, before anything is done that no transaction undoes. Raises as leaving does."""
+
 
 class Prefixed:
     """A `StateView` of the keys of another that begin with ``prefix``, named without it."""

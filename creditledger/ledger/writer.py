@@ -179,6 +179,8 @@ class Writer:
             state.merge()
             if any(isinstance(outcome, Acknowledgement) and not outcome.repeated for outcome in outcomes):
                 log.seal()
+                if sealed and isinstance(self._store, GuessingStore):
+                    self._store.confirm_guesses()
                 self._keep_sealed(sealed)
             if also is not None:
                 also(kept_beside(view), outcomes)
