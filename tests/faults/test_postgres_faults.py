@@ -1,7 +1,6 @@
 """A database that loses its sessions, its room or its order, and a sequencer that was given up for dead."""
 
 import contextlib
-import hashlib
 import os
 import shutil
 import signal
@@ -15,14 +14,14 @@ from pathlib import Path
 import pytest
 
 from cli_pools import environment
-from creditledger.errors import BusyError, IntegrityError, RefusedError, RollbackError, StorageError
+from creditledger.errors import BusyError, IntegrityError, RollbackError, StorageError
 from creditledger.ledger.disk_space import is_out_of_space
 from creditledger.ledger.fsck import fsck
 from creditledger.ledger.ledger import Acknowledgement, Ledger
 from creditledger.ledger.postgres_session import IDLE_MS
 from creditledger.ledger.postgres_store import PostgresStore
 from creditledger.ledger.standby import StandbyLedger
-from ledger_pools import FixedClock, Work, found, grant, registration, working
+from ledger_pools import found, grant, registration
 from postgres_server import asking, new_schema
 
 SMALL_BYTES = 12 * 1024 * 1024
@@ -371,24 +370,6 @@ def test_a_standby_takes_over_once_the_writer_is_gone(pool: Path, url: str, tmp_
                 standby.append(grant(writer.id, "alice", 1, 1))
         assert standby.take_over()
         assert isinstance(standby.append(grant(standby.id, "alice", 1, 1)), Acknowledgement)
-
-
-def test_a_batch_that_is_refused_after_all_leaves_no_sealed_file(pool: Path) -> None:
-    """It looked good while a row was taken to be absent: files are written only once that is certain."""
-    with Ledger.open(pool, clock=FixedClock()) as ledger:
-        work = working(ledger)
-        first = work.batch(1, sealed=b"first sealed")
-        ledger.append(first)
-        other = work.batch(1, sealed=b"second sealed")
-        ledger.append(other)
-    with Ledger.open(pool, clock=FixedClock()) as ledger:
-        ledger.append(grant(ledger.id, "alice", 5, 7))
-        work = Work(ledger, job=work.job)
-        again = work.batch(1, sealed=b"same receipt, sealed anew")
-        (outcome,) = ledger.submit([again])
-        assert isinstance(outcome, RefusedError)
-        names = {path.name for path in ledger.directory.sealed.iterdir()}
-        assert names == {hashlib.sha256(b).hexdigest() for b in (b"first sealed", b"second sealed")}
 
 
 def restore(url: str, kept: dict[bytes, bytes]) -> None:
