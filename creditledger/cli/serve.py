@@ -2,6 +2,7 @@
 
 import socket
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 @click.option("--interval", type=click.IntRange(1, 3_600), default=5, show_default=True, metavar="SECONDS")
 @ready_option
 @click.option("--store", metavar="URL", help="The database that DIR's rows lie in, if it has moved.")
+@click.option("--publish-to", metavar="PLACE", help="Also publish to a folder or s3://BUCKET/PREFIX.")
+@click.option("--endpoint-url", metavar="URL", help="Of PLACE's store, where that is not Amazon's.")
 @json_option
 def serve(
     directory: Path,
@@ -41,6 +44,8 @@ def serve(
     interval: int,
     ready_fd: int | None,
     store: str | None,
+    publish_to: str | None,
+    endpoint_url: str | None,
     as_json: bool,
 ) -> None:
     """Serve the ledger in DIR over HTTP until stopped: appends, reads, proofs.
@@ -62,7 +67,25 @@ def serve(
             sys.stdout.flush()
             say_ready(ready_fd, address_of(listening))
 
-        _serve(ledger, listening, interval, announce)
+        with _carrying(ledger, publish_to, endpoint_url):
+            _serve(ledger, listening, interval, announce)
+
+
+def _carrying(
+    ledger: "Ledger", publish_to: str | None, endpoint_url: str | None
+) -> AbstractContextManager[object]:
+    """What brings each publication to a second place, too. Raises UsageError, StorageError."""
+    if publish_to is None:
+        if endpoint_url is not None:
+            raise click.UsageError("--endpoint-url is of a bucket: name it with --publish-to")
+        return nullcontext()
+    from creditledger.cli.placing import place_at
+    from creditledger.ledger.clock import system_clock
+    from creditledger.service.pool.carrying import Carrying
+    from creditledger.service.pool.event_log import EventLog
+
+    place = place_at(publish_to, endpoint_url)
+    return Carrying(ledger.directory, place, clock=system_clock, events=EventLog(sys.stderr))
 
 
 def _opened(directory: Path, store: str | None) -> "Ledger":

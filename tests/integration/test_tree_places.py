@@ -26,7 +26,10 @@ from creditledger.ledger.source import DirectorySource
 from creditledger.ledger.tree_copy import copy_tree
 from creditledger.ledger.tree_place import Found, TreePlace
 from creditledger.service.bucket_place import BucketPlace
+from creditledger.transparency.checkpoint import parse_checkpoint_note
 from creditledger.transparency.trust_policy import TrustPolicy
+from ledger_pools import registration
+from pool_processes import serving
 
 BUCKET = "tree-of-a-pool"
 
@@ -268,6 +271,26 @@ def test_two_publishers_at_once_leave_one_tree(stage: Stage, place: TreePlace) -
     for thread in threads:
         thread.join()
     assert sizes == [ask("status", stage.pool)["published_size"]] * 3
+
+
+def test_a_served_pool_publishes_to_a_second_place_by_itself(
+    stage: Stage, store: str, client: Any, prefix: str
+) -> None:
+    """And goes on appending where that place is away."""
+    place = ["--publish-to", f"s3://{BUCKET}/{prefix}", "--endpoint-url", store, "--interval", "1"]
+    with serving(stage.pool, *place) as pool:
+        pool.outcomes([registration(pool.ledger_id, "dora")])
+        size = pool.get("/v1/status").json()["size"]
+        assert pool.end() == (0, "")
+    kept = objects_of(client, prefix)
+    assert parse_checkpoint_note(kept["checkpoint"]).size >= size
+    assert needed(kept, stage)
+    away = ["--publish-to", f"s3://{BUCKET}/{prefix}", "--endpoint-url", "http://127.0.0.1:9"]
+    with serving(stage.pool, *away) as pool:
+        assert "index" in pool.outcomes([registration(pool.ledger_id, "emil")])[0]
+        code, said = pool.end()
+    assert code == 0
+    assert "not carried" in said
 
 
 def test_a_store_that_is_away_or_refuses_is_told_apart(stage: Stage, store: str, prefix: str) -> None:
