@@ -20,7 +20,7 @@ from crash_pools import OUR_BUG, acknowledge, acknowledged, founded, hold_of_ali
 from creditledger.credits import reading
 from creditledger.errors import CreditLedgerError, StorageError
 from creditledger.ledger import head as head_module
-from creditledger.ledger import ledger as ledger_module
+from creditledger.ledger import store_place
 from creditledger.ledger.fsck import check
 from creditledger.ledger.ledger import Ledger
 from creditledger.ledger.lmdb_store import LmdbStore
@@ -167,7 +167,7 @@ def reopen(life: Life, begin: Callable[[], None], say: Say) -> None:
 
 def grow(life: Life, begin: Callable[[], None], say: Say) -> None:
     """The map is as large as what is in it: the group needs a larger one."""
-    ledger_module.LmdbStore = partial(LmdbStore, map_size=4_096)  # type: ignore[misc,assignment]
+    store_place.LmdbStore = partial(LmdbStore, map_size=4_096)  # type: ignore[misc,assignment]
     with life.open() as ledger:
         before = ledger._store.map_size
         begin()
@@ -348,7 +348,7 @@ class Campaign:
         again: list[str] = []
         # The client asks again, as after any failure: what it gets is what it got.
         OPERATIONS[name](life, lambda: None, again.append)
-        ledger_module.LmdbStore = LmdbStore  # type: ignore[misc]
+        store_place.LmdbStore = LmdbStore  # type: ignore[misc]
         life.batches += name == "batch"
         for index, leaf in acknowledged(again).items():
             require(life.promised.setdefault(index, leaf) == leaf, f"entry {index} is another when repeated")
