@@ -90,7 +90,7 @@ def _row(cls: Any) -> Row:
 
 
 row_of: Final[Callable[[Any], Row]] = cache(_row)
-"""The row that a dataclass declares. Raises TypeError for a hint without an encoding."""
+"""The row that a class of records declares. Raises TypeError for a hint without an encoding."""
 
 
 # Records are checked and packed by the million: one expression over all fields takes a fifth of the time of
