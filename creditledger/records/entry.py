@@ -6,9 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-import msgspec
-from msgspec import Raw, Struct
-
 from creditledger.errors import CreditLedgerError, MalformedRecordError
 from creditledger.quantities import AMOUNT_MAX
 from creditledger.records import canonical
@@ -135,35 +132,38 @@ class Entry:
         return cls(time_unix_ms=time, record=record_from_values(record), signature=signature)  # type: ignore[arg-type]
 
 
-class _Leaf(Struct, array_like=True, forbid_unknown_fields=True):
-    """An entry whose record is still to be read."""
-
-    kind: int
-    version: int
-    time_unix_ms: int
-    record: Raw
-    signature: bytes
-
-
-_leaf_of: Final = msgspec.msgpack.Decoder(_Leaf).decode
+_HEAD: Final = bytes((0x95, Kind.ENTRY, VERSION))
+_TIME_WIDTHS: Final = {0xCC: 2, 0xCD: 3, 0xCE: 5, 0xCF: 9}
 
 
 def _read_leaf(encoded: bytes) -> Entry | None:
-    """The entry, read in two calls; None if anything is wrong with it."""
-    if len(encoded) > canonical.RECORD_BYTES_MAX:
+    """The entry, cut where its parts must lie; None if anything is wrong with it.
+
+    The record is read by its class, which knows how deep it is: nothing here follows what bytes promise."""
+    if len(encoded) > canonical.RECORD_BYTES_MAX or encoded[:3] != _HEAD:
+        return None
+    for length in SIGNATURE_LENGTHS:
+        start = len(encoded) - length
+        at = 3 + _TIME_WIDTHS.get(encoded[3], 1) if len(encoded) > 3 else start
+        if at + 4 < start - 2 and encoded[start - 2 : start] == bytes((0xC4, length)):
+            record = encoded[at : start - 2]
+            return _leaf(encoded, encoded[3:at], record, encoded[start:])
+    return None
+
+
+def _leaf(encoded: bytes, time: bytes, record: bytes, signature: bytes) -> Entry | None:
+    kind = LOGGED.get(record[3] if record[0] == _LONG_ARRAY else record[1])  # type: ignore[call-overload]
+    if kind is None:
         return None
     try:
-        leaf = _leaf_of(encoded)
-        record = bytes(leaf.record)
-        kind = record[3] if record[0] == _LONG_ARRAY else record[1]
-        entry = Entry(
-            time_unix_ms=leaf.time_unix_ms,
-            record=LOGGED[kind].decode(record),  # type: ignore[index]
-            signature=leaf.signature,
+        found = Entry(
+            time_unix_ms=int.from_bytes(time[1:] or time, "big"),
+            record=kind.decode(record),
+            signature=signature,
         )
-    except (msgspec.DecodeError, IndexError, KeyError, ValueError, TypeError, CreditLedgerError):
+    except CreditLedgerError:
         return None
-    return entry if entry.encode() == encoded else None
+    return found if found.encode() == encoded else None
 
 
 def _row(values: Value, length: int | None, what: str) -> Sequence[Value]:
