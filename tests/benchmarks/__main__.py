@@ -4,9 +4,10 @@ Every job beside its limit or a peer, measured in turns in one run. Exit code 1 
 
 import argparse
 import json
+import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -20,24 +21,23 @@ sys.path[:0] = [str(HERE.parent), str(HERE.parents[1])]
 from benchmarks.comparison import Row  # noqa: E402
 
 
-def measured(only: str, *, quick: bool) -> list[Row]:
-    """Run what is asked for. Raises SystemExit where a benchmark fails."""
-    with tempfile.TemporaryDirectory() as folder:
-        results = Path(folder) / "results.json"
-        asked = [
-            str(HERE),
-            "-q",
-            "-p",
-            "no:cacheprovider",
-            f"--benchmark-json={results}",
-            "--benchmark-quiet",
-        ]
-        chosen = [*(["-k", only] if only else []), *(["-m", "not slow"] if quick else [])]
-        code = pytest.main([*asked, *chosen])
-        if code != pytest.ExitCode.OK:
-            raise SystemExit(int(code))
-        found = json.loads(results.read_text())["benchmarks"]
-    return [row for each in found if (row := Row.read(each["extra_info"])) is not None]
+def measured(only: str, *, quick: bool) -> Iterator[Row]:
+    """Run what is asked for, each file in a process of its own: what one leaves in memory slows the next.
+
+    Raises SystemExit where a benchmark fails."""
+    chosen = [*(["-k", only] if only else []), *(["-m", "not slow"] if quick else [])]
+    for file in sorted(HERE.glob("test_*.py")):
+        with tempfile.TemporaryDirectory() as folder:
+            results = Path(folder) / "results.json"
+            asked = ["-q", "-p", "no:cacheprovider", f"--benchmark-json={results}", "--benchmark-quiet"]
+            command = [sys.executable, "-m", "pytest", str(file), *asked, *chosen]
+            code = subprocess.run(command, stdout=subprocess.DEVNULL, check=False).returncode
+            if code == pytest.ExitCode.NO_TESTS_COLLECTED:
+                continue
+            if code != pytest.ExitCode.OK:
+                raise SystemExit(f"{file.name} failed: run it with pytest")
+            found = json.loads(results.read_text())["benchmarks"]
+        yield from (row for each in found if (row := Row.read(each["extra_info"])) is not None)
 
 
 def show(rows: Sequence[Row]) -> None:
@@ -70,7 +70,7 @@ def main() -> int:
     parser.add_argument("--only", default="", metavar="WORDS", help="as pytest's -k")
     parser.add_argument("--quick", action="store_true", help="leave out what takes more than seconds")
     chosen = parser.parse_args()
-    rows = measured(chosen.only, quick=chosen.quick)
+    rows = list(measured(chosen.only, quick=chosen.quick))
     show(rows)
     if chosen.json:
         chosen.json.write_text(json.dumps([asdict(row) for row in rows], indent=1))
