@@ -60,17 +60,20 @@ def move_store(
             where = url or str(directory.store)
             raise ConflictError("the ledger's rows lie there already", found=where[-100:])
         new = path / _NEW
-        with _opened(directory.store) as source, source.read() as view:
-            log = StoredLog(view)
-            log.require_sound_edge()
-            _discard(new, log.entry_bytes(0))
-            expected, rows = _digest(view)
-            with _made(new, url) as target:
-                _copy(view, target, lambda done: on_rows(done, rows))
-                _require_same(target, expected)
-            moved = Moved(size=log.size, root=log.root, rows=rows)
-            first = log.entry_bytes(0)
-        _switch(directory, first)
+        # The source stays open, and with it the sequencer's lock, until its rows are gone: what another front
+        # end appended in between would be lost.
+        with _opened(directory.store) as source:
+            with source.read() as view:
+                log = StoredLog(view)
+                log.require_sound_edge()
+                first = log.entry_bytes(0)
+                _discard(new, first)
+                expected, rows = _digest(view)
+                with _made(new, url) as target:
+                    _copy(view, target, lambda done: on_rows(done, rows))
+                    _require_same(target, expected)
+                moved = Moved(size=log.size, root=log.root, rows=rows)
+            _switch(directory, first)
         return moved
     finally:
         lock.close()

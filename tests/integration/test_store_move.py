@@ -5,16 +5,18 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from cli_pools import Stage, ask, cli, environment
-from creditledger.errors import ConflictError
+from creditledger.errors import BusyError, ConflictError
 from creditledger.ledger import store_move
 from creditledger.ledger.fsck import check
 from creditledger.ledger.ledger import Ledger
 from creditledger.ledger.postgres_session import has_schema
+from creditledger.ledger.postgres_store import PostgresStore
 from creditledger.ledger.store_move import move_store
 from ledger_pools import FixedClock, fill, found
 from postgres_server import new_schema
@@ -147,3 +149,27 @@ def test_who_writes_is_not_moved(pool: Path, postgres: str) -> None:
         refused = cli("move", pool, "--store", new_schema(postgres))
     assert refused.code == 3
     assert (pool / "store").is_dir()
+
+
+def test_no_front_end_writes_before_the_old_rows_are_gone(
+    pool: Path, postgres: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it appended then would be acknowledged and lost."""
+    url, refused = new_schema(postgres), []
+    move_store(pool, url)
+    for name in ("_switch", "_discard"):
+        monkeypatch.setattr(store_move, name, trying(getattr(store_move, name), url, refused))
+    move_store(pool, None)
+    assert len(refused) >= 2
+
+
+def trying(real: Callable[..., None], url: str, refused: list[str]) -> Callable[..., None]:
+    """A step of a move, before which another front end wants to write."""
+
+    def step(*arguments: object) -> None:
+        with pytest.raises(BusyError):
+            PostgresStore(url)
+        refused.append(real.__name__)
+        real(*arguments)
+
+    return step
