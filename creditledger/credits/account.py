@@ -150,15 +150,19 @@ def _changed(
             expected=f"{-spendable} micro-credits",
             found=f"{spendable_micro(before)} micro-credits",
         )
-    return before.replace(
-        available_micro=require_amount(max(net, 0)),
-        overdrawn_micro=require_amount(max(-net, 0)),
-        held_micro=require_amount(before.held_micro + held),
-        unvested_micro=require_amount(before.unvested_micro + unvested),
-        # Lifetime counters pay nobody: they stop at the top instead of blocking a payment.
-        verified_micro=min(before.verified_micro + verified, AMOUNT_MAX),
-        metered_micro=min(before.metered_micro + metered, AMOUNT_MAX),
-    )
+    parts = {"available_micro": max(net, 0), "overdrawn_micro": max(-net, 0)}
+    if held:
+        parts["held_micro"] = before.held_micro + held
+    if unvested:
+        parts["unvested_micro"] = before.unvested_micro + unvested
+    # Lifetime counters pay nobody: they stop at the top instead of blocking a payment.
+    if verified:
+        parts["verified_micro"] = min(before.verified_micro + verified, AMOUNT_MAX)
+    if metered:
+        parts["metered_micro"] = min(before.metered_micro + metered, AMOUNT_MAX)
+    for part in parts.values():
+        require_amount(part)
+    return before.replace(**parts)
 
 
 def suspend(state: State, node: bytes) -> None:
@@ -201,18 +205,22 @@ def raise_ceiling(state: State, amount_micro: int) -> None:
 
 def _carry(state: State, *changes: tuple[AccountState, AccountState]) -> None:
     """Bring the sums after the accounts: pairs of before and after."""
-    totals = totals_of(state)
-    available, overdrawn = totals.available_micro, totals.overdrawn_micro
-    held, unvested = totals.held_micro, totals.unvested_micro
+    available = overdrawn = held = unvested = 0
     for before, after in changes:
         available += after.available_micro - before.available_micro
         overdrawn += after.overdrawn_micro - before.overdrawn_micro
         held += after.held_micro - before.held_micro
         unvested += after.unvested_micro - before.unvested_micro
+    if not (available or overdrawn or held or unvested):
+        return  # as with every payment out of what there is
+    totals = totals_of(state)
     state.put_row(
         _TOTALS,
         totals.replace(
-            available_micro=available, overdrawn_micro=overdrawn, held_micro=held, unvested_micro=unvested
+            available_micro=totals.available_micro + available,
+            overdrawn_micro=totals.overdrawn_micro + overdrawn,
+            held_micro=totals.held_micro + held,
+            unvested_micro=totals.unvested_micro + unvested,
         ),
     )
 

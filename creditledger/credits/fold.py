@@ -3,6 +3,7 @@
 Source: specs/credits.md §1."""
 
 from collections.abc import Sequence
+from hashlib import sha256
 
 from creditledger.credits.context import (
     FoldContext,
@@ -57,10 +58,13 @@ def apply_entry(view: StateView, entry: Entry, bodies: Sequence[bytes], context:
             expected=f"at least {tip.time_unix_ms}",
             found=str(entry.time_unix_ms),
         )
-    digest = entry.record.digest(context.ledger_id)
+    message = entry.record.signing_bytes(context.ledger_id)
+    digest = sha256(message).digest()
     if state.map_value(consumed_key(digest)) is not None:
         raise ConflictError("record was logged before", found=digest.hex())
-    step = Step(state=state, context=context, entry=entry, digest=digest, bodies=tuple(bodies))
+    step = Step(
+        state=state, context=context, entry=entry, message=message, digest=digest, bodies=tuple(bodies)
+    )
     _rule_set(step).apply(step)
     state.put_map(consumed_key(digest), context.index.to_bytes(8, "big"))
     put_tip(state, tip_of(state).replace(size=context.index + 1, time_unix_ms=entry.time_unix_ms))

@@ -16,6 +16,9 @@ _COMMITMENT: Final = b"C/"
 
 def key_in_force(state: State, account: bytes) -> bytes:
     """The public key that signs for ``account`` now: its first until it rotates. 32 bytes."""
+    first = state.entry(KeyState, public_key_key(account))
+    if first is not None and not first.until_index:
+        return account  # as nearly all, each time that they sign
     return keys_of(state, account)[-1][1]
 
 

@@ -9,8 +9,6 @@ from functools import lru_cache
 from typing import Final, Protocol, TypeVar
 
 from creditledger.errors import IntegrityError
-from creditledger.records import canonical
-from creditledger.records.column import row_of
 from creditledger.records.record import Fields, Record
 from creditledger.transparency.sparse_merkle import EMPTY_MAP_ROOT, SparseMerkleMap
 
@@ -93,29 +91,32 @@ class MemoryState:
 class Overlay:
     """Writes kept in ``changes`` above a base that stays as it is. None stands for a deletion."""
 
-    __slots__ = ("_base", "_orders", "changes")
+    __slots__ = ("_base", "_get", "_orders", "changes")
 
     def __init__(self, base: StateView) -> None:
         self._base = base
+        self._get = base.get
         self._orders: dict[bytes, list[bytes]] = {}
         self.changes: dict[bytes, bytes | None] = {}
 
     def get(self, key: bytes, /) -> bytes | None:
-        if key in self.changes:
-            return self.changes[key]
-        return self._base.get(key)
+        changes = self.changes
+        return changes[key] if key in changes else self._get(key)
 
     def put(self, key: bytes, value: bytes, /) -> None:
-        self._change(key, value)
+        if self._orders:
+            self._note_order(key)
+        self.changes[key] = value
 
     def delete(self, key: bytes, /) -> None:
-        self._change(key, None)
+        if self._orders:
+            self._note_order(key)
+        self.changes[key] = None
 
-    def _change(self, key: bytes, value: bytes | None) -> None:
+    def _note_order(self, key: bytes) -> None:
         order = self._orders.get(key[:2])
         if order is not None and key not in self.changes:
             insort(order, key)
-        self.changes[key] = value
 
     def scan(self, prefix: bytes, /) -> Iterator[tuple[bytes, bytes]]:
         own = self._changed(prefix)
@@ -245,7 +246,7 @@ class State:
 
 def encode_row(row: Fields) -> bytes:
     """The canonical bytes of a bookkeeping row."""
-    return canonical.pack(row.to_values(), most=ROW_BYTES_MAX)
+    return row.to_bytes(most=ROW_BYTES_MAX)
 
 
 @lru_cache(maxsize=4096)
@@ -258,7 +259,7 @@ def _decoded(kind: type[R], encoded: bytes) -> R:
 def decode_row(kind: type[F], encoded: bytes) -> F:
     """The exact inverse of `encode_row`. Raises IntegrityError: rows are written by nobody else."""
     try:
-        return kind.from_values(canonical.decode(encoded, most=ROW_BYTES_MAX, width=row_of(kind).width))
+        return kind.from_bytes(encoded, most=ROW_BYTES_MAX)
     except Exception as error:
         raise IntegrityError(
             f"a {kind.__name__} row cannot be read", expected="a row", found=str(error)

@@ -26,6 +26,8 @@ class Step(Struct, frozen=True, kw_only=True):
     state: State
     context: FoldContext
     entry: Entry
+    message: bytes
+    """What the entry's signature covers."""
     digest: bytes
     bodies: tuple[bytes, ...]
 
@@ -51,8 +53,7 @@ class Step(Struct, frozen=True, kw_only=True):
 
     def require_signer(self, public_key: bytes) -> None:
         """The entry carries ``public_key``'s Ed25519 signature. Raises SignatureError."""
-        message = self.entry.record.signing_bytes(self.ledger_id)
-        self.context.verifier.ed25519(public_key, message, self.entry.signature)
+        self.context.verifier.ed25519(public_key, self.message, self.entry.signature)
 
     def require_operator(self) -> None:
         """The entry is signed with the operator's key in force. Raises SignatureError."""

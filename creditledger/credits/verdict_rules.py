@@ -79,8 +79,7 @@ def _require_member(step: Step, parameters: Parameters, member: int) -> bytes:
             found=str(member),
         )
     key = parameters.committee[member].bls_key
-    message = step.entry.record.signing_bytes(step.ledger_id)
-    step.context.verifier.bls(key, message, step.entry.signature)
+    step.context.verifier.bls(key, step.message, step.entry.signature)
     return key
 
 

@@ -21,7 +21,6 @@ from creditledger.transparency.checkpoint import (
     Checkpoint,
     parse_checkpoint,
     parse_checkpoint_note,
-    sign_checkpoint,
 )
 from creditledger.transparency.keys import Ed25519Signer
 from creditledger.transparency.note import (
@@ -50,11 +49,12 @@ class HeadFile:
     """The signed head of one log in one file with two places: a new head is written over the older of the two
     and flushed once, and until then the other stands."""
 
-    __slots__ = ("_next_place", "_path", "_verifier")
+    __slots__ = ("_next_place", "_path", "_signer", "_verifier")
 
     def __init__(self, path: Path, *, origin: str, operator: bytes) -> None:
         self._path = path
         self._verifier = Ed25519NoteVerifier(log_key(origin, operator))
+        self._signer: Ed25519NoteSigner | None = None
         self._next_place: int | None = None
         """Where the next head goes; None: not known yet."""
 
@@ -121,7 +121,7 @@ class HeadFile:
 
     def create(self, head: Checkpoint, operator: Ed25519Signer) -> None:
         """Make the file, with ``head`` in it: on return it survives power loss. Raises StorageError."""
-        replace_file(self._path, _block(head, operator))
+        replace_file(self._path, _block(head, self._note_signer(head, operator)))
 
     def replace(self, head: Checkpoint, operator: Ed25519Signer) -> None:
         """Put ``head`` over the older of the two, after `read`: on return it survives power loss.
@@ -129,13 +129,22 @@ class HeadFile:
         Raises StorageError; the newer of the two then stands."""
         if self._next_place is None:
             raise StorageError("the head file was not read", expected="a head that was read before")
-        write_over(self._path, _block(head, operator), offset=self._next_place * PLACE_BYTES)
+        block = _block(head, self._note_signer(head, operator))
+        write_over(self._path, block, offset=self._next_place * PLACE_BYTES)
         self._next_place = (self._next_place + 1) % PLACES
 
+    def _note_signer(self, head: Checkpoint, operator: Ed25519Signer) -> Ed25519NoteSigner:
+        """As the one before, for nearly all heads."""
+        key = log_key(head.origin, operator.public_key)
+        if self._signer is None or self._signer.vkey != key:
+            self._signer = Ed25519NoteSigner(head.origin, operator)
+        return self._signer
 
-def _block(head: Checkpoint, operator: Ed25519Signer) -> bytes:
+
+def _block(head: Checkpoint, signer: Ed25519NoteSigner) -> bytes:
     """What a place holds: the note, zeros, and a checksum over both, which a torn write does not have."""
-    note = sign_checkpoint(head, [Ed25519NoteSigner(head.origin, operator)])
+    # As `sign_checkpoint`, without reading it back: this is done for each commit.
+    note = head.text + b"\n" + signer.sign(head.text).line
     room = PLACE_BYTES - _SUM_BYTES
     if len(note) > room:
         raise StorageError("the head does not fit its place", expected=f"{room} bytes", found=str(len(note)))

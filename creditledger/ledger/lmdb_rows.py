@@ -3,7 +3,7 @@
 Every value carries a checksum over its key and itself, because LMDB has none and hands out a flipped
 byte silently."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from hashlib import blake2b
 from typing import Any, Final
 
@@ -12,10 +12,29 @@ from creditledger.ledger.store import ReadOnly, require_key
 
 CHECKSUM_SIZE: Final = 8
 SCAN_ROWS: Final = 256
-KNOWN_MAX: Final = 4_096
-"""Rows that a transaction remembers; they are forgotten all at once."""
+KNOWN_MAX: Final = 8_192
+"""Rows that are remembered; they are forgotten all at once."""
 KNOWN_BYTES_MAX: Final = 1_024
 """The longest row that is worth it."""
+
+
+class KnownRows:
+    """Rows as committed, absent ones included: of one moment, or for as long as nobody else writes."""
+
+    __slots__ = ("rows",)
+
+    def __init__(self) -> None:
+        self.rows: dict[bytes, bytes | None] = {}
+
+    def note(self, rows: Mapping[bytes, bytes | None]) -> None:
+        """Remember what stands under these keys, as far as it is short."""
+        if len(self.rows) + len(rows) > KNOWN_MAX:
+            self.rows.clear()
+        for key, value in rows.items():
+            if value is None or len(value) <= KNOWN_BYTES_MAX:
+                self.rows[key] = value
+            else:
+                self.rows.pop(key, None)
 
 
 class CommittedRows(ReadOnly):
@@ -23,24 +42,21 @@ class CommittedRows(ReadOnly):
 
     __slots__ = ("_cursor", "_empty", "_guard", "_known", "_transaction")
 
-    def __init__(self, transaction: Any, guard: Callable[..., Any]) -> None:
+    def __init__(self, transaction: Any, guard: Callable[..., Any], known: "KnownRows | None" = None) -> None:
         self._transaction = transaction
         self._guard = guard
         self._cursor: Any = None
-        self._known: dict[bytes, bytes | None] = {}
+        self._known = KnownRows() if known is None else known
         """What was read of this one moment. A group of entries asks for the same rows again and again."""
         self._empty: set[bytes] = set()
         """Prefixes that no row of this moment has."""
 
     def get(self, key: bytes) -> bytes | None:
-        known = self._known
+        known = self._known.rows
         if key in known:
             return known[key]
         found: bytes | None = self._guard(self._read, require_key(key))
-        if found is None or len(found) <= KNOWN_BYTES_MAX:
-            if len(known) >= KNOWN_MAX:
-                known.clear()
-            known[key] = found
+        self._known.note({key: found})
         return found
 
     def _read(self, key: bytes) -> bytes | None:

@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar
 from creditledger.credits.state import Overlay, StateView
 from creditledger.errors import BusyError, CreditLedgerError, IntegrityError, StorageError
 from creditledger.ledger.directory import disk_errors, new_directory, sync_directory
-from creditledger.ledger.lmdb_rows import CommittedRows, checksum
+from creditledger.ledger.lmdb_rows import CommittedRows, KnownRows, checksum
 from creditledger.ledger.store import ReadOnly, require_key
 
 MAP_SIZE: Final = 256 * 1024 * 1024
@@ -52,6 +52,8 @@ class LmdbStore:
         self._cause: BaseException | None = None
         self._readers = 0
         self._commits = 0
+        self._known, self._known_moment = KnownRows(), 0
+        """What this writer knows of the rows before transaction ``_known_moment``."""
         self._gate = threading.Condition()
         self._turn = threading.Lock()
         self._environment: Any = _open_environment(path, read_only=read_only, map_size=map_size)
@@ -86,13 +88,16 @@ class LmdbStore:
         with self._turn:
             transaction = self._begin(write=True)
             try:
-                changes = Overlay(CommittedRows(transaction, self._guard))
                 moment = transaction.id()
+                changes = Overlay(CommittedRows(transaction, self._guard, self._known_before(moment)))
                 yield changes
             except BaseException:
                 transaction.abort()
                 raise
             self._commit(transaction, moment, changes.changes)
+            if changes.changes:
+                self._known.note(changes.changes)
+                self._known_moment = moment + 1
             self._commits += 1
             if self._commits % READER_CHECK_COMMITS == 0:
                 self._guard(lambda: self._environment.reader_check())
@@ -112,7 +117,7 @@ class LmdbStore:
             map_size = MAP_SIZE if self._environment is None else int(self._environment.info()["map_size"])
             self.close()
             self._environment = _open_environment(self._path, read_only=self._read_only, map_size=map_size)
-            self._failure, self._cause = "", None
+            self._failure, self._cause, self._known_moment = "", None, 0
 
     @property
     def map_size(self) -> int:
@@ -139,6 +144,12 @@ class LmdbStore:
                     return self._environment.begin(write=write)
 
         return self._guard(begin)
+
+    def _known_before(self, moment: int) -> KnownRows:
+        """What is known of the rows, if nobody else wrote since: transactions are numbered."""
+        if moment != self._known_moment:
+            self._known, self._known_moment = KnownRows(), moment
+        return self._known
 
     def _await_readers(self) -> None:
         """A map that changes takes the open transactions of this process with it. The gate is held."""

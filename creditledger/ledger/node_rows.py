@@ -16,8 +16,7 @@ HELD_ROWS: Final = 64
 
 def row_key(level: int, index: int) -> bytes:
     """The key of the row that holds the hash of node ``(level, index)``."""
-    tier, rest = divmod(level, ROW_LEVELS)
-    return NODE + bytes([tier]) + (index >> (ROW_LEVELS - rest)).to_bytes(8, "big")
+    return _TIERS[level // ROW_LEVELS] + (index >> (ROW_LEVELS - level % ROW_LEVELS)).to_bytes(8, "big")
 
 
 def row_place(level: int, index: int) -> int:
@@ -48,27 +47,31 @@ def _place(rest: int, offset: int) -> int:
     return 2 * last - last.bit_count() + rest
 
 
+_TIERS: Final = tuple(NODE + bytes([tier]) for tier in range(64 // ROW_LEVELS))
+_MASKS: Final = tuple((ROW_WIDTH >> rest) - 1 for rest in range(ROW_LEVELS))
 _PLACES: Final = tuple(
     tuple(_place(rest, offset) for offset in range(ROW_WIDTH >> rest)) for rest in range(ROW_LEVELS)
 )
 
 
 class NodeRows:
-    """The hashes of complete nodes, as one transaction sees them."""
+    """The hashes of complete nodes, as one transaction sees them; what is added is stored by `flush`."""
 
-    __slots__ = ("_rows", "_view")
+    __slots__ = ("_added", "_rows", "_view")
 
     def __init__(self, view: StateView) -> None:
         self._view = view
-        self._rows: dict[tuple[int, int], bytes] = {}
-        """Some rows last read or written: a path asks for several hashes of each, and paths meet."""
+        self._rows: dict[bytes, bytes] = {}
+        """Some rows last read or added to: a path asks for several hashes of each, and paths meet."""
+        self._added: dict[bytes, bytes] = {}
+        """Rows that were added to. A group of entries fills most of its rows, and stores each once."""
 
     def node(self, level: int, index: int) -> bytes:
         """The hash of a complete node: a `NodeReader`. Raises IntegrityError."""
-        tier, rest = level // ROW_LEVELS, level % ROW_LEVELS
-        number = index >> (ROW_LEVELS - rest)
-        row = self._rows.get((tier, number)) or self._read(tier, number)
-        at = HASH_SIZE * _PLACES[rest][index - (number << (ROW_LEVELS - rest))]
+        rest = level % ROW_LEVELS
+        key = row_key(level, index)
+        row = self._rows.get(key) or self._read(key)
+        at = HASH_SIZE * _PLACES[rest][index & _MASKS[rest]]
         found = row[at : at + HASH_SIZE]
         if len(found) != HASH_SIZE:
             raise IntegrityError(
@@ -80,21 +83,27 @@ class NodeRows:
         """Keep the hash of a node that has become complete; children come before parents.
 
         Raises IntegrityError where its row does not end there."""
-        tier, number = level // ROW_LEVELS, index >> (ROW_LEVELS - level % ROW_LEVELS)
-        row = self._rows.get((tier, number)) or self._read(tier, number)
-        if len(row) != HASH_SIZE * row_place(level, index):
+        rest = level % ROW_LEVELS
+        key = row_key(level, index)
+        row = self._rows.get(key) or self._read(key)
+        before = HASH_SIZE * _PLACES[rest][index & _MASKS[rest]]
+        if len(row) != before:
             raise IntegrityError(
                 f"the row of tree node {level}/{index} does not end before it",
-                expected=f"{HASH_SIZE * row_place(level, index)} bytes",
+                expected=f"{before} bytes",
                 found=f"{len(row)} bytes",
             )
-        row += node
-        self._view.put(row_key(level, index), row)
-        self._rows[tier, number] = row
+        self._rows[key] = self._added[key] = row + node
 
-    def _read(self, tier: int, number: int) -> bytes:
-        row = self._view.get(NODE + bytes([tier]) + number.to_bytes(8, "big")) or b""
+    def flush(self) -> None:
+        """Store what was added, before the transaction ends or anybody else reads it."""
+        for key, row in self._added.items():
+            self._view.put(key, row)
+        self._added = {}
+
+    def _read(self, key: bytes) -> bytes:
+        row = self._added.get(key) or self._view.get(key) or b""
         if len(self._rows) >= HELD_ROWS:
             self._rows.clear()
-        self._rows[tier, number] = row
+        self._rows[key] = row
         return row

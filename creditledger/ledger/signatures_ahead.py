@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
-from creditledger.credits import reading
 from creditledger.credits.fold import TransparencyVerifier
-from creditledger.credits.state import StateView
+from creditledger.credits.key_history import key_in_force
+from creditledger.credits.state import State, StateView
 from creditledger.errors import SignatureError
 from creditledger.records.account import Budget, Closing, Delegation, Listing
 from creditledger.records.entry import Submission
@@ -54,7 +54,7 @@ def check_ahead(
     if threads < 2 or len(unknown) < GROUP_MIN:
         return
     checks = [
-        (_key_of(state, account), one.record.signing_bytes(ledger_id), one.signature)
+        (key_in_force(State(state), account), one.record.signing_bytes(ledger_id), one.signature)
         for one in unknown
         if (account := claimed_account(one.record)) is not None
     ]
@@ -77,14 +77,9 @@ def checked_key(
     account = claimed_account(submission.record)
     if account is None:
         return b""
-    key = _key_of(state, account)
+    key = key_in_force(State(state), account)
     try:
         verifier.ed25519(key, submission.record.signing_bytes(ledger_id), submission.signature)
     except SignatureError:
         return b""
     return key
-
-
-def _key_of(state: StateView, account: bytes) -> bytes:
-    keys = reading.keys_of(state, account)
-    return keys[-1][1] if keys else account

@@ -103,6 +103,7 @@ class StoredLog:
 
     def at(self, size: int) -> "StoredLog":
         """The log as it was with its first ``size`` entries, for reading."""
+        self._nodes.flush()
         earlier = StoredLog(self._view)
         earlier.size, earlier.root = size, self.root_at(size)
         return earlier
@@ -128,6 +129,7 @@ class StoredLog:
 
     def seal(self) -> None:
         """Store size and root after all appends of a transaction."""
+        self._nodes.flush()
         self.root = self.root_at(self.size)
         self._view.put(LOG, self.size.to_bytes(8, "big") + self.root)
 

@@ -175,7 +175,10 @@ class Writer:
             time = self._entry_time(view, now)
             sealed: list[bytes] = []
             state = Overlay(state_of(view))
-            outcomes = [self._admit(view, state, log, submission, time, sealed) for submission in submissions]
+            failed = FailedIds(view, operator=operator_account(State(state)))
+            outcomes = [
+                self._admit(state, log, failed, submission, time, sealed) for submission in submissions
+            ]
             state.merge()
             if any(isinstance(outcome, Acknowledgement) and not outcome.repeated for outcome in outcomes):
                 log.seal()
@@ -191,9 +194,9 @@ class Writer:
 
     def _admit(
         self,
-        view: StateView,
         state: StateView,
         log: StoredLog,
+        failed: FailedIds,
         submission: Submission,
         time: int,
         sealed: list[bytes],
@@ -211,7 +214,6 @@ class Writer:
             log_root=lambda: log.root_at(log.size),
             verifier=seen,
         )
-        failed = FailedIds(view, operator=operator_account(State(state)))
         try:
             failed.require_not_failed(submission.record)
             encoded = entry.encode()

@@ -3,7 +3,7 @@
 Source: specs/records.md §3."""
 
 import operator
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Annotated, Any, Final, get_args, get_origin, get_type_hints
@@ -26,7 +26,8 @@ class Column:
     only ``check`` can tell.
     ``pack`` and ``unpack`` turn a checked value into a plain one and back; None where it is plain already.
     ``width``: the most items that an array in the field's encoding has, 0 without one; None: no limit.
-    ``has_text``: whether text is in it, which travels as bytes.
+    ``is_recast``: whether something in it travels as another value than it is: text as bytes, a record inside
+    a row with its kind and version.
     ``rules``: checks the rules between the fields of the rows in it; None where there are none."""
 
     name: str
@@ -35,7 +36,7 @@ class Column:
     pack: Callable[[Any], Value] | None = None
     unpack: Callable[[Any], Any] | None = None
     width: int | None = 0
-    has_text: bool = False
+    is_recast: bool = False
     rules: Callable[[Any], None] | None = None
 
 
@@ -49,6 +50,8 @@ class Row:
     read: Callable[[Any], tuple[Any, ...]]
     """All fields of an instance, in order."""
     checks: tuple[Callable[[Any], None], ...]
+    check_of: Mapping[str, Callable[[Any], None]]
+    """The checks by the fields' names."""
     is_sound: Callable[[Any], bool]
     """Whether every check lets its field pass, said at once; False: ask ``checks``."""
     pack: Callable[[Any], list[Value]]
@@ -58,7 +61,7 @@ class Row:
     width: int | None
     """The most items that an array in the encoding has; None if a field has no such limit."""
     wire: Wire | None
-    """The short way between an instance and its bytes; None where text is in it."""
+    """The short way between an instance and its bytes; None where something in it is recast."""
     own_rules: bool
     """Whether there are rules between its fields."""
     rules: Callable[[Any], None] | None
@@ -77,12 +80,13 @@ def _row(cls: Any) -> Row:
         tags=tags,
         read=operator.attrgetter(*names) if len(names) > 1 else lambda record: (getattr(record, names[0]),),
         checks=tuple(column.check for column in columns),
+        check_of={column.name: column.check for column in columns},
         is_sound=_compiled_test(columns),
         pack=_compiled_pack(tags, columns),
         unpack=_compiled_unpack(cls, columns, first=len(tags)),
         width=_most_items(len(tags) + len(names), [column.width for column in columns]),
         wire=None
-        if any(column.has_text for column in columns)
+        if any(column.is_recast for column in columns)
         else wire_of(cls, tags=tags, fields=len(names), rules=rules),
         own_rules=own_rules,
         rules=rules,
@@ -164,7 +168,7 @@ def _column(name: str, hint: Any) -> Column:
             return Column(name, _octets_check(name, least, most), test)
         if isinstance(limit, Text):
             read = _text_reader(name)
-            return Column(name, _text_check(name, limit), pack=str.encode, unpack=read, has_text=True)
+            return Column(name, _text_check(name, limit), pack=str.encode, unpack=read, is_recast=True)
     if get_origin(hint) is tuple and get_args(hint)[1:] == (...,):
         return _array_column(name, _column(f"an item of {name}", get_args(hint)[0]))
     if isinstance(hint, type) and issubclass(hint, Struct):
@@ -229,7 +233,7 @@ def _nested_column(name: str, cls: Any) -> Column:
         pack=operator.methodcaller("to_values"),
         unpack=cls.from_values,
         width=row.width,
-        has_text=row.wire is None,
+        is_recast=row.wire is None or bool(row.tags),
         rules=row.rules,
     )
 
@@ -259,6 +263,6 @@ def _array_column(name: str, item: Column) -> Column:
         pack=pack,
         unpack=unpack,
         width=None,
-        has_text=item.has_text,
+        is_recast=item.is_recast,
         rules=rules if item.rules else None,
     )

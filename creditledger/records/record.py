@@ -61,7 +61,11 @@ class Fields(Struct, metaclass=FieldsType):
     def replace(self, **changes: Any) -> Self:
         """The same with other values in some fields. Raises MalformedRecordError."""
         changed = structs.replace(self, **changes)
-        changed.require_sound()
+        row = row_of(type(self))
+        for name, value in changes.items():
+            row.check_of[name](value)
+        if row.own_rules:
+            changed.check_rules()
         return changed
 
     def to_values(self) -> list[Value]:
@@ -114,10 +118,9 @@ class Record(Fields):
 
     def encode(self) -> bytes:
         """The one encoding: at most 65,535 bytes."""
-        wire = row_of(type(self)).wire
-        if wire is None:
-            return self.to_bytes()
-        encoded = wire.encode(self)
+        row = row_of(type(self))
+        wire = row.wire
+        encoded = canonical.pack(row.pack(self)) if wire is None else wire.encode(self)
         return encoded if len(encoded) <= canonical.RECORD_BYTES_MAX else self.to_bytes()
 
     @classmethod

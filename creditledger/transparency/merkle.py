@@ -51,7 +51,13 @@ def _level_above(level: Sequence[bytes]) -> list[bytes]:
 
 def tree_root(read: NodeReader, *, size: int) -> bytes:
     """The root of the tree's first ``size`` leaves, in O(log size) reads."""
-    return _range_hash(read, 0, size) if size else EMPTY_ROOT
+    root, rest = b"", size
+    while rest:
+        level = (rest & -rest).bit_length() - 1
+        peak = read(level, (rest >> level) - 1)
+        root = node_hash(peak, root) if root else peak
+        rest &= rest - 1
+    return root or EMPTY_ROOT
 
 
 def append_nodes(

@@ -23,6 +23,7 @@ def filled(size: int) -> MemoryStore:
         for position, leaf in enumerate(leaves(size)):
             for level, index, node in append_nodes(rows.node, position, [leaf]):
                 rows.add(level, index, node)
+        rows.flush()
     return store
 
 
