@@ -99,7 +99,7 @@ def test_a_flipped_bit_in_the_file_is_found_and_named(copy: Path) -> None:
     with Ledger.open(copy, clock=FixedClock()) as ledger:
         entry = ledger.entry_bytes(20)
     data = bytearray((copy / "store" / "data.mdb").read_bytes())
-    # Pages that are free still hold what they held: flipped in all of them, it is flipped in the one that counts.
+    # Free pages still hold what they held: flipped in all, it is flipped in the one that counts.
     at = data.find(entry)
     while at >= 0:
         data[at + 30] ^= 4
