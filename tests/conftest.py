@@ -63,7 +63,9 @@ def memory_path(tmp_path: Path) -> Iterator[Path]:
         yield Path(folder)
 
 
-EXCUSED = ("torch", "petals", "cuda", "strace", "gcc", "loop", "nbd", "go", "slurm", "chromium", "deploy")
+EXCUSED = (
+    "torch", "petals", "cuda", "ray", "strace", "gcc", "loop", "nbd", "go", "slurm", "chromium", "deploy"
+)  # fmt: skip
 """What a test may ask for and be skipped without, unless CREDITLEDGER_NO_SKIP names it: `loop,nbd`."""
 
 

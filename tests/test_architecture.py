@@ -30,7 +30,7 @@ WITHOUT_FLOATS = ("records", "credits", "redemption")
 HEAVY = (
     "numpy", "py_ecc", "torch", "rich", "gguf", "tokenizers", "transformers",
     "starlette", "uvicorn", "httpx2", "httpx", "openai", "jinja2", "prometheus_client", "matplotlib",
-    "psycopg", "boto3", "botocore",
+    "psycopg", "boto3", "botocore", "ray",
 )  # fmt: skip
 
 

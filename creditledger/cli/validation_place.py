@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from creditledger.ledger.ledger import Acknowledgement, Ledger
     from creditledger.records.entry import Submission
     from creditledger.service.http_evidence import EvidencePlace
+    from creditledger.validation.reruns import Reruns
     from creditledger.validation.validator import Validator
     from creditledger.validation.validator_key import ValidatorKey
 
@@ -27,7 +28,12 @@ Runners: TypeAlias = dict[bytes, "NumpyLlama"]
 
 @contextmanager
 def validator_here(
-    path: Path, key: "ValidatorKey", runners: "Runners", journal: Path
+    path: Path,
+    key: "ValidatorKey",
+    runners: "Runners",
+    journal: Path,
+    *,
+    reruns: "Reruns | None" = None,
 ) -> "Iterator[Validator]":
     """Over the ledger in the directory ``path``, which it opens for each submission and lets go."""
     from creditledger.ledger.directory import LedgerDirectory
@@ -50,6 +56,7 @@ def validator_here(
         sink=beside,
         policy=TrustPolicy.load(directory.policy),
         submit=submit,
+        reruns=reruns,
     )
     try:
         yield validator
@@ -59,7 +66,13 @@ def validator_here(
 
 @contextmanager
 def validator_afar(
-    copy: Path, key: "ValidatorKey", runners: "Runners", journal: Path, *, evidence: Sequence[tuple[str, str]]
+    copy: Path,
+    key: "ValidatorKey",
+    runners: "Runners",
+    journal: Path,
+    *,
+    evidence: Sequence[tuple[str, str]],
+    reruns: "Reruns | None" = None,
 ) -> "Iterator[Validator]":
     """Over the pool that ``copy`` is a copy of: it reads, submits and fetches evidence over HTTP.
 
@@ -95,6 +108,7 @@ def validator_afar(
         policy=policy,
         submit=submit,
         patience_ms=min(PATIENCE_MS_MAX, grace_ms // 2),
+        reruns=reruns,
     )
     try:
         yield validator

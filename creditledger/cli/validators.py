@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from creditledger.cli.validation_place import Runners
     from creditledger.ledger.ledger import Ledger
+    from creditledger.validation.reruns import Reruns
     from creditledger.validation.validator import Action, Validator
     from creditledger.validation.validator_key import ValidatorKey
 
@@ -50,6 +51,8 @@ T = TypeVar("T")
     callback=place_texts,
     help="Where LEDGER is a URL: asked for evidence before the pool.",
 )
+@click.option("--ray", metavar="ADDRESS", help="Re-execute on this Ray cluster: HOST:PORT, auto or local.")
+@click.option("--ray-workers", type=click.IntRange(1, 10_000), metavar="N", help="Default: its processors.")
 @json_option
 def validate(
     ledger: Path,
@@ -59,6 +62,8 @@ def validate(
     interval: int,
     journal_path: Path | None,
     evidence: tuple[tuple[str, str], ...],
+    ray: str | None,
+    ray_workers: int | None,
     as_json: bool,
 ) -> None:
     """Certify rounds and check the receipts that are drawn for this validator, until interrupted.
@@ -71,16 +76,24 @@ def validate(
     is_afar = is_copy(ledger)
     if evidence and not is_afar:
         raise click.UsageError("--evidence is for a LEDGER at a URL: a directory has its own")
+    if ray_workers and not ray:
+        raise click.UsageError("--ray-workers is for --ray")
 
     def begin() -> "tuple[Validator, Runners]":
         with reading(ledger) as found:
             key, runners = _seated_key(found, key_path), _runners(found, model)
-        place = (
-            validator_afar(ledger, key, runners, journal, evidence=evidence)
-            if is_afar
-            else validator_here(ledger, key, runners, journal)
-        )
-        return opened.enter_context(place), runners
+        with ExitStack() as tried:
+            reruns = None
+            if ray and runners:
+                reruns = tried.enter_context(_on_ray(ray, model, runners, workers=ray_workers))
+            place = (
+                validator_afar(ledger, key, runners, journal, evidence=evidence, reruns=reruns)
+                if is_afar
+                else validator_here(ledger, key, runners, journal, reruns=reruns)
+            )
+            validator = tried.enter_context(place)
+            opened.push(tried.pop_all())
+        return validator, runners
 
     with ends_on_sigterm(), ExitStack() as opened:
         try:
@@ -156,6 +169,15 @@ def _runners(ledger: "Ledger", model: str) -> "Runners":
         listed = ", ".join(terms.name for terms in parameters.models)
         raise UnknownIdError("the pool does not list this model", expected=listed, found=digest.hex())
     return {digest: NumpyLlama(loaded)}
+
+
+def _on_ray(
+    address: str, model: str, runners: "Runners", *, workers: int | None
+) -> "AbstractContextManager[Reruns]":
+    from creditledger.adapters.ray_reruns import ray_reruns
+
+    (digest,) = runners
+    return ray_reruns(address, model_path(model), digest=digest, workers=workers)
 
 
 def _due(validator: "Validator", advance: Callable[[], None], *, is_patient: bool) -> "Iterator[Action]":

@@ -1,6 +1,8 @@
 """All checks that a round asks of one validator: judged span by span. Source: specs/validation.md §5."""
 
+from collections import deque
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TypedDict
 
 from creditledger.activations.calibration import CalibrationProfile
@@ -17,6 +19,7 @@ from creditledger.validation.attribution import Blame, Boundary, blame_boundary
 from creditledger.validation.judgement import Judgement, Link, judge_window
 from creditledger.validation.logged_receipts import LoggedReceipt, LoggedReceipts
 from creditledger.validation.opened_evidence import OpenedEvidence
+from creditledger.validation.reruns import Reruns, RerunsHere
 from creditledger.validation.span_rerun import SpanRerun
 
 NO_PROFILE = Judgement(outcome=Outcome.INCONCLUSIVE, reason=Reason.NO_PROFILE)
@@ -29,6 +32,26 @@ class _Before(TypedDict):
     before: SketchOpening | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Run:
+    """A span that is being re-executed."""
+
+    rerun: SpanRerun
+    terms: Parameters
+    runner: LayerRunner
+    chain: Sequence[LoggedReceipt]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Span:
+    """The receipts of one span that are due."""
+
+    due: Sequence[LoggedReceipt]
+    job: Job
+    run: _Run | None
+    """None where it can only be left open."""
+
+
 class DutyJudge:
     """Judges due receipts by what the log says and the evidence shows."""
 
@@ -39,22 +62,32 @@ class DutyJudge:
         *,
         runners: Mapping[bytes, LayerRunner],
         ledger_id: bytes,
+        reruns: Reruns | None = None,
     ) -> None:
-        """``runners``: by model digest. A receipt of any other model can only be left open."""
+        """``runners``: by model digest. A receipt of any other model can only be left open. ``reruns``: who
+        re-executes, by default these runners."""
         self._receipts = receipts
         self._evidence = evidence
         self._runners = runners
         self._ledger_id = ledger_id
+        self._reruns: Reruns = reruns or RerunsHere(runners)
 
     def judge(self, state: StateView, due: Sequence[bytes]) -> dict[bytes, Judgement]:
-        """One judgement per receipt digest of ``due``, in that order. Each span is run once."""
+        """One judgement per receipt digest of ``due``, in that order. Each span is run once.
+
+        Raises BusyError where spans cannot be run now."""
         spans: dict[tuple[bytes, int], list[LoggedReceipt]] = {}
         for digest in due:
             logged = self._receipts.find(state, digest, ledger_id=self._ledger_id)
             spans.setdefault((logged.receipt.job, logged.receipt.layer_start), []).append(logged)
         judged: dict[bytes, Judgement] = {}
+        under_way: deque[_Span] = deque()
         for of_span in spans.values():
-            judged |= self._judge_span(state, of_span)
+            if len(under_way) == self._reruns.at_once:
+                judged |= self._judge_span(state, under_way.popleft())
+            under_way.append(self._begin(state, of_span))
+        for span in under_way:
+            judged |= self._judge_span(state, span)
         return {digest: judged[digest] for digest in due}
 
     def lacks_inputs(self, state: StateView, due: Sequence[bytes]) -> bool:
@@ -65,31 +98,36 @@ class DutyJudge:
                 return True
         return False
 
-    def _judge_span(self, state: StateView, due: Sequence[LoggedReceipt]) -> dict[bytes, Judgement]:
+    def _begin(self, state: StateView, due: Sequence[LoggedReceipt]) -> "_Span":
+        """Open a span's inputs and have it run, if its model and terms are known."""
         longest = max((one.receipt for one in due), key=lambda receipt: receipt.window_start)
         job = _job(state, longest.job)
         terms = reading.parameters_with(state, job.parameters)
         runner = self._runners.get(longest.model)
         if terms is None or runner is None:
-            return {one.digest: NO_PROFILE for one in due}
+            return _Span(due=due, job=job, run=None)
         chain = self._chain(state, longest)
-        rerun = self._rerun(chain, runner)
-        by_start = {one.receipt.window_start: one for one in chain}
+        receipts = [one.receipt for one in chain]
+        inputs = [self._evidence.inputs(receipt) for receipt in receipts]
+        rerun = SpanRerun(receipts, inputs, runner=runner, reruns=self._reruns)
+        return _Span(due=due, job=job, run=_Run(rerun=rerun, terms=terms, runner=runner, chain=chain))
+
+    def _judge_span(self, state: StateView, span: "_Span") -> dict[bytes, Judgement]:
+        run = span.run
+        if run is None:
+            return {one.digest: NO_PROFILE for one in span.due}
+        by_start = {one.receipt.window_start: one for one in run.chain}
         return {
             one.digest: judge_window(
                 one.receipt,
-                rerun=rerun,
+                rerun=run.rerun,
                 opening=self._evidence.sketch(one, in_force=reading.parameters_in_force(state)),
-                profile=self._profile(terms, one.receipt, runner),
-                link=self._link(state, job, one.receipt),
+                profile=self._profile(run.terms, one.receipt, run.runner),
+                link=self._link(state, span.job, one.receipt),
                 **self._window_before(state, one.receipt, by_start),
             )
-            for one in due
+            for one in span.due
         }
-
-    def _rerun(self, chain: Sequence[LoggedReceipt], runner: LayerRunner) -> SpanRerun:
-        receipts = [one.receipt for one in chain]
-        return SpanRerun(receipts, [self._evidence.inputs(receipt) for receipt in receipts], runner=runner)
 
     def _profile(self, terms: Parameters, receipt: Receipt, runner: LayerRunner) -> CalibrationProfile | None:
         profile = self._evidence.profile(terms, receipt)

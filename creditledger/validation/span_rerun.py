@@ -15,6 +15,7 @@ from creditledger.activations.sketch import Sketch, SketchContext, real_rows, sk
 from creditledger.activations.token_check import TokenSupport, token_support
 from creditledger.errors import ActivationError, OpeningError
 from creditledger.records.receipt import Receipt
+from creditledger.validation.reruns import PendingRerun, Reruns, RerunsHere
 
 
 class SpanRerun:
@@ -23,20 +24,35 @@ class SpanRerun:
     Only windows count whose inputs, and those of all windows before, are the committed ones."""
 
     def __init__(
-        self, chain: Sequence[Receipt], inputs: Sequence[OpenedInputs | None], *, runner: LayerRunner
+        self,
+        chain: Sequence[Receipt],
+        inputs: Sequence[OpenedInputs | None],
+        *,
+        runner: LayerRunner,
+        reruns: Reruns | None = None,
     ) -> None:
         """``chain``: receipts of one job and span from window 0 on; ``inputs``: each one's, opened.
 
-        The work is done here, for the longest prefix with inputs."""
+        The work is begun here, for the longest prefix with inputs, and waited for where it is asked about.
+        ``reruns``: who does it, by default ``runner`` in this process."""
         self._runner = runner
-        self.covered = 0
-        """Positions that were re-executed, from 0."""
+        self._covered: int | None = 0
+        self._pending: PendingRerun | None = None
         self.knows_lengths = chain[0].layer_start > 0 or isinstance(runner, EmbeddingRuler)
         """Whether ``runner`` can tell how long the span's input rows may be."""
         self._blinded_from: int | None = None
         rows = _committed_rows(chain, inputs, width=runner.model.shape.hidden)
         if rows and self.knows_lengths:
-            self._run(self._within_lengths(np.concatenate(rows), chain[0]), chain[0], runner)
+            self._begin(
+                self._within_lengths(np.concatenate(rows), chain[0]), chain[0], reruns or _here(runner)
+            )
+
+    @property
+    def covered(self) -> int:
+        """Positions that were re-executed, from 0. Raises BusyError where that cannot be done now."""
+        if self._covered is None:
+            self._covered = self._waited()
+        return self._covered
 
     def covers(self, receipt: Receipt) -> bool:
         """Whether the window of ``receipt`` was re-executed."""
@@ -83,17 +99,25 @@ class SpanRerun:
             self._blinded_from = within
         return inputs[:within]
 
-    def _run(self, inputs: Float32Array, first: Receipt, runner: LayerRunner) -> None:
+    def _begin(self, inputs: Float32Array, first: Receipt, reruns: Reruns) -> None:
         if not len(inputs):
             return
-        start, stop = first.layer_start, first.layer_stop
+        self._covered, self._inputs = None, inputs
+        self._pending = reruns.begin(
+            self._runner.model.digest, inputs, layer_start=first.layer_start, layer_stop=first.layer_stop
+        )
+
+    def _waited(self) -> int:
+        assert self._pending is not None
         try:
-            self._reference = runner.reference(inputs, layer_start=start, layer_stop=stop)
-            self._yardstick = runner.yardstick(inputs, layer_start=start, layer_stop=stop)
+            self._reference, self._yardstick = self._pending()
         except ActivationError:
-            return  # Inputs that no model takes are no inputs.
-        self._inputs = inputs
-        self.covered = len(inputs)
+            return 0  # Inputs that no model takes are no inputs.
+        return len(self._inputs)
+
+
+def _here(runner: LayerRunner) -> Reruns:
+    return RerunsHere({runner.model.digest: runner})
 
 
 def _committed_rows(

@@ -29,6 +29,7 @@ from creditledger.validation.judgement import Judgement
 from creditledger.validation.logged_receipts import LoggedReceipts
 from creditledger.validation.opened_evidence import OpenedEvidence
 from creditledger.validation.refutation import RefutationMaker, refutations_of
+from creditledger.validation.reruns import Reruns
 from creditledger.validation.round_signing import (
     attest_round,
     follow_log,
@@ -98,12 +99,14 @@ class Validator:
         random_bytes: Callable[[int], bytes] = os.urandom,
         patience_ms: int = 0,
         verifier: SignatureVerifier | None = None,
+        reruns: Reruns | None = None,
     ) -> None:
         """``source``: where the published log is read, or a `Ledger` open for writing, which is then
         published before each step and gives what else is None. ``runner``: of the pool's model, or by
         model digest. ``journal``: this key's directory. ``sink``: where the evidence of refutations goes.
         ``patience_ms``: how long after a round is certified it waits for inputs that nobody shows yet.
-        ``verifier``: shared by parties of one process, it checks each signature once.
+        ``verifier``: shared by parties of one process, it checks each signature once. ``reruns``: who
+        re-executes spans, by default ``runner``.
 
         Raises StorageError, BusyError (another process has the journal), MalformedRecordError."""
         ledger = source if isinstance(source, Ledger) else None
@@ -123,6 +126,7 @@ class Validator:
         self._runners = runner if isinstance(runner, Mapping) else {runner.model.digest: runner}
         self._clock = clock
         self._random_bytes = random_bytes
+        self._reruns = reruns
         self._patience_ms = patience_ms
         self._journal_path = journal
         self._journal: Journal | None = None
@@ -254,7 +258,13 @@ class Validator:
     def _judge(self, info: RoundInfo, member: int) -> Mapping[bytes, Judgement] | None:
         """All judgements due; None while it is worth waiting for inputs."""
         state, ledger_id = self._replica.state, self._replica.ledger_id
-        judge = DutyJudge(self._receipts, self._opened(), runners=self._runners, ledger_id=ledger_id)
+        judge = DutyJudge(
+            self._receipts,
+            self._opened(),
+            runners=self._runners,
+            ledger_id=ledger_id,
+            reruns=self._reruns,
+        )
         due = reading.duties_of(state, member, info.round.number)
         may_wait = self._clock() < info.certified_unix_ms + self._patience_ms
         if may_wait and judge.lacks_inputs(state, due):

@@ -30,7 +30,7 @@ def tiny_llama(folder: Path, *, seed: int = 1, shape: ModelShape = SHAPE) -> Loa
         rms_epsilon=float(np.float32(1e-5)),
         rope_theta=10_000.0,
         tie_embeddings=False,
-        tensors=lambda: _tensors(shape, seed),
+        tensors=lambda: tensors_of(shape, seed),
         tokenizer_json=None,
     )
     write_cache(folder, source, [])
@@ -66,7 +66,8 @@ def profile_of(model: LoadedModel, *, layer_start: int, layer_stop: int) -> Cali
     )
 
 
-def _tensors(shape: ModelShape, seed: int) -> Iterator[NamedTensor]:
+def tensors_of(shape: ModelShape, seed: int = 1) -> Iterator[NamedTensor]:
+    """The weights of `tiny_llama`, by name."""
     chance = np.random.default_rng(seed)
     for name, size in expected_tensors(shape, tie_embeddings=False).items():
         if len(size) == 1:
