@@ -135,25 +135,30 @@ class Work:
     expires_unix_ms: int = START_MS + 10**9
     job: bytes = b""
     heads: list[bytes] = field(default_factory=lambda: [ZERO_DIGEST])
+    number: int = 0
+    """Of several on one ledger: each has its own client, node and job."""
+
+    def _name(self, role: str) -> str:
+        return f"{role}-{self.number}" if self.number else role
 
     def begin(self) -> None:
         """Register, fund, order, hold."""
         ledger = self.ledger
         for name, role in (("client", Role.CLIENT), ("node", Role.NODE)):
-            ledger.append(registration(ledger.id, name, role))
-        ledger.append(grant(ledger.id, "client", 10**9, number=1_000_000))
+            ledger.append(registration(ledger.id, self._name(name), role))
+        ledger.append(grant(ledger.id, self._name("client"), 10**9, number=1_000_000 + self.number))
         ledger.complete_round()
         with ledger.read() as state:
             in_force = reading.parameters_digest(state)
-        client = signer("client")
+        client = signer(self._name("client"))
         job = Job(
-            id=bytes(16),
+            id=self.number.to_bytes(16, "big"),
             client=client.public_key,
             model=MODEL.model,
-            plan=(PlanSpan(layer_start=0, layer_stop=4, node=signer("node").public_key),),
+            plan=(PlanSpan(layer_start=0, layer_stop=4, node=signer(self._name("node")).public_key),),
             max_positions=self.positions,
             max_price_micro=10**8,
-            hold_id=b"\1" * 16,
+            hold_id=(b"\1" * 16) if not self.number else self.number.to_bytes(16, "little"),
             parameters=in_force,
             expires_unix_ms=self.expires_unix_ms,
         )
@@ -181,18 +186,18 @@ class Work:
             self.heads.append(receipt.digest(self.ledger.id))
             receipts.append(receipt.encode())
         batch = Batch(
-            node=signer("node").public_key,
+            node=signer(self._name("node")).public_key,
             root=root_from_leaf_hashes(leaf_hash(receipt) for receipt in receipts),
             count=count,
             sealed=hashlib.sha256(sealed).digest(),
             audit_epoch=0,
         )
-        return signed(self.ledger.id, batch, signer("node"), *receipts, sealed)
+        return signed(self.ledger.id, batch, signer(self._name("node")), *receipts, sealed)
 
     def _receipt(self, window_start: int) -> Receipt:
         return Receipt(
             job=self.job,
-            node=signer("node").public_key,
+            node=signer(self._name("node")).public_key,
             layer_start=0,
             layer_stop=4,
             window_start=window_start,

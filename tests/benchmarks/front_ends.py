@@ -16,10 +16,11 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from benchmarks.sample_holds import HoldsAndCaptures
 from benchmarks.sample_payments import Payments
 from cli_pools import environment
 from creditledger.ledger.clock import system_clock
@@ -27,12 +28,21 @@ from creditledger.ledger.staging import Staging, StagingKey
 from creditledger.ledger.standby import StandbyLedger
 from creditledger.records.entry import Submission
 from creditledger.service.pool.staged_commit import staged_row
-from ledger_pools import found
+from ledger_pools import Work, found
 from pool_processes import RunningPool, serving
 from postgres_server import new_schema, running_server
 
 GOAL: Final = 1.7
 AT_ONCE: Final = 64
+FRONT_ENDS: Final = (1, 2, 3)
+CLIENTS: Final = 4
+"""Of each server."""
+GROUPS: Final = 48
+"""Requests to all servers together."""
+BATCHES: Final = 4
+"""In a request."""
+BATCH: Final = 64
+HOUR_MS: Final = 3_600_000
 
 
 def work(directory: Path, core: int, file: Path) -> None:
@@ -78,40 +88,70 @@ def staged_a_second(place: Path, files: Sequence[Path], count: int) -> float:
 
 
 def served_a_second(place: Path, front_ends: int, groups: Sequence[Sequence[bytes]]) -> float:
-    """What is acknowledged in a second, by so many servers."""
+    """The records that are acknowledged in a second, by so many servers. Each has four clients that send it
+    their groups one after another, so that what must come in order does."""
     with ExitStack() as stack:
         pools: list[RunningPool] = [
             stack.enter_context(serving(place / str(number))) for number in range(front_ends)
         ]
-        with ThreadPoolExecutor(4) as threads:
+
+        def send(number: int) -> int:
+            refused = 0
+            for group in groups[number :: CLIENTS * front_ends]:
+                refused += sum("index" not in each for each in pools[number % front_ends].outcomes(group))
+            return refused
+
+        with ThreadPoolExecutor(CLIENTS * front_ends) as threads:
             began = time.perf_counter()
-            asked = enumerate(groups)
-            done = list(threads.map(lambda each: pools[each[0] % front_ends].outcomes(each[1]), asked))
+            refused = sum(threads.map(send, range(CLIENTS * front_ends)))
             seconds = time.perf_counter() - began
         for pool in pools:
             pool.end()
-    return sum(len(outcomes) for outcomes in done) / seconds
+    if refused:
+        raise ValueError(f"{refused} records were refused")
+    return sum(map(len, groups)) / seconds
 
 
-def compare(place: Path, url: str, *, count: int, rounds: int, is_served: bool) -> bool:
+def served_rows(place: Path, url: str) -> list[dict[str, Any]]:
+    """What 1, 2 and 3 servers of one database acknowledge in a second: holds, receipts in batches of 64."""
+    with found(
+        place / "0", clock=system_clock, store=new_schema(url), hardware=(HoldsAndCaptures.hardware,)
+    ) as ledger:
+        work = HoldsAndCaptures(ledger, groups=0, expires_unix_ms=system_clock() + HOUR_MS)
+        holds = [
+            [[work.hold(at).encode() for at in range(AT_ONCE)] for _ in range(GROUPS)] for _ in FRONT_ENDS
+        ]
+        batches = [[[] for _ in range(GROUPS)] for _ in FRONT_ENDS]
+        for jobs in (CLIENTS * number for number in FRONT_ENDS):
+            for job in range(jobs):
+                nodes = Work(
+                    ledger,
+                    positions=256 * GROUPS * BATCHES * BATCH,
+                    expires_unix_ms=system_clock() + HOUR_MS,
+                    number=100 * jobs + job,
+                )
+                nodes.begin()
+                for group in range(job, GROUPS, jobs):
+                    made = [nodes.batch(BATCH).encode() for _ in range(BATCHES)]
+                    batches[jobs // CLIENTS - 1][group] = made
+    for number in (1, 2):
+        shutil.copytree(place / "0", place / str(number))
+    rows = []
+    for number in FRONT_ENDS:
+        for what, groups, things in (("holds", holds, 1), (f"receipts, {BATCH} a batch", batches, BATCH)):
+            a_second = things * served_a_second(place, number, groups[number - 1])
+            rows.append({"what": what, "front_ends": number, "a_second": round(a_second)})
+    return rows
+
+
+def compare(place: Path, url: str, *, count: int, rounds: int) -> bool:
     """Print the figures; whether the goal is met."""
     with found(place / "0", clock=system_clock, store=new_schema(url)) as ledger:
         payments = Payments(ledger)
-
-        def made() -> list[bytes]:
-            return [payments.next().encode() for _ in range(count)]
-
         files = [place / f"work-{number}" for number in range(2)]
         for file in files:
-            file.write_text("\n".join(one.hex() for one in made()))
-        served = [[made()[:AT_ONCE] for _ in range(16)] for _ in range(3)] if is_served else []
-    for number in (1, 2):
-        shutil.copytree(place / "0", place / str(number))
-    if is_served:
-        for number in (1, 2, 3):
-            a_second = served_a_second(place, number, served[number - 1])
-            print(json.dumps({"front_ends": number, "acknowledged_a_second": round(a_second)}))
-        return True
+            file.write_text("\n".join(payments.next().encode().hex() for _ in range(count)))
+    shutil.copytree(place / "0", place / "1")
     ratios = []
     for _ in range(rounds):
         one, both = staged_a_second(place, files[:1], count), staged_a_second(place, files, count)
@@ -133,8 +173,11 @@ def main() -> None:
         work(Path(chosen.work[0]), int(chosen.work[1]), Path(chosen.work[2]))
         return
     with running_server() as url, tempfile.TemporaryDirectory() as place:
-        count, rounds = chosen.count, chosen.rounds
-        met = compare(Path(place), url, count=count, rounds=rounds, is_served=chosen.served)
+        if chosen.served:
+            for row in served_rows(Path(place), url):
+                print(json.dumps(row))
+            return
+        met = compare(Path(place), url, count=chosen.count, rounds=chosen.rounds)
     raise SystemExit(0 if met else 1)
 
 

@@ -26,9 +26,10 @@ class HoldsAndCaptures:
 
     hardware: ClassVar = HardwarePrice(name="gpu", micro_per_gpu_second=1_000)
 
-    def __init__(self, ledger: Ledger, *, groups: int) -> None:
+    def __init__(self, ledger: Ledger, *, groups: int, expires_unix_ms: int = START_MS + 10**9) -> None:
         """Registers and funds the holders, and logs the holds that the first group captures."""
         self.ledger = ledger
+        self._expires_unix_ms = expires_unix_ms
         names = [f"holder-{number}" for number in range(ACCOUNTS)]
         ledger.submit([registration(ledger.id, name) for name in names])
         ledger.submit([registration(ledger.id, "queue", Role.QUEUE)])
@@ -49,13 +50,14 @@ class HoldsAndCaptures:
         self.groups: Iterator[list[Submission]] = iter(made)
 
     def _open(self) -> list[Submission]:
-        return [self._hold(number) for number in range(GROUP // 2)]
+        return [self.hold(number) for number in range(GROUP // 2)]
 
     def _id(self) -> bytes:
         self._ids += 1
         return self._ids.to_bytes(16, "big")
 
-    def _hold(self, number: int) -> Submission:
+    def hold(self, number: int) -> Submission:
+        """A new hold, by one holder after another."""
         holder = self._holders[number % ACCOUNTS]
         hold = Hold(
             id=self._id(),
@@ -67,7 +69,7 @@ class HoldsAndCaptures:
             gpus=1,
             duration_ms=AMOUNT,
             micro_per_gpu_second=1_000,
-            expires_unix_ms=START_MS + 10**9,
+            expires_unix_ms=self._expires_unix_ms,
         )
         return signed(self.ledger.id, hold, holder)
 
