@@ -4,9 +4,9 @@ What a round certifies lives under ``m/``; everything else is bookkeeping that a
 Source: specs/credits.md §2."""
 
 from bisect import bisect_left, insort
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from functools import lru_cache
-from typing import Final, Protocol, TypeVar
+from typing import Final, NamedTuple, Protocol, TypeVar
 
 from creditledger.errors import IntegrityError
 from creditledger.records.record import Fields, Record
@@ -149,6 +149,10 @@ class Overlay:
         if value is not None:
             yield key, value
 
+    def prepare(self, keys: Collection[bytes]) -> None:
+        """See `prepare_view`."""
+        prepare_view(self._base, [key for key in keys if key not in self.changes])
+
     def update(self, changes: Mapping[bytes, bytes | None]) -> None:
         """Make all these changes; None stands for a deletion."""
         for name, order in self._orders.items():
@@ -162,6 +166,13 @@ class Overlay:
         update_view(self._base, self.changes)
         self.changes = {}
         self._orders = {}
+
+
+def prepare_view(view: StateView, keys: Collection[bytes]) -> None:
+    """Say that all of these will be read next: a view of what is far away fetches them together."""
+    prepare = getattr(view, "prepare", None)
+    if prepare is not None:
+        prepare(keys)
 
 
 def update_view(view: StateView, changes: Mapping[bytes, bytes | None]) -> None:
@@ -178,18 +189,41 @@ def update_view(view: StateView, changes: Mapping[bytes, bytes | None]) -> None:
 
 
 class MapNodes:
-    """The map's nodes in a view, under ``n/`` and their hash; old roots stay provable."""
+    """The map's nodes in a view, under ``n/`` and their hash; old roots stay provable.
 
-    __slots__ = ("_view",)
+    What is put stays in ``made`` until it is stored."""
+
+    __slots__ = ("_view", "made")
 
     def __init__(self, view: StateView) -> None:
         self._view = view
+        self.made: dict[bytes, bytes | None] = {}
+        """New rows, by key."""
 
     def get(self, node_hash: bytes, /) -> bytes | None:
-        return self._view.get(NODE + node_hash)
+        key = NODE + node_hash
+        return self.made.get(key) or self._view.get(key)
 
     def put(self, node_hash: bytes, node: bytes, /) -> None:
-        self._view.put(NODE + node_hash, node)
+        self.made[NODE + node_hash] = node
+
+    def prepare(self, node_hashes: Collection[bytes], /) -> None:
+        prepare_view(self._view, [NODE + node_hash for node_hash in node_hashes])
+
+
+class MapCommit(NamedTuple):
+    """A version of the map that was made of another, and the rows of its new nodes."""
+
+    before: bytes
+    changes: Mapping[bytes, bytes | None]
+    root: bytes
+    rows: Mapping[bytes, bytes | None]
+
+
+_proposed: list[MapCommit] = []
+"""The last commit that was made, at most: a round is proposed first, and folded soon after. What it gives
+follows from what is in it, whoever asks."""
+PROPOSED_ROWS_MAX: Final = 1 << 17
 
 
 class State:
@@ -235,13 +269,25 @@ class State:
     def commit_map(self) -> bytes:
         """Bring every marked entry into the sparse Merkle map and return its root, 32 bytes."""
         dirty = [key[len(DIRTY) :] for key, _ in self.view.scan(DIRTY)]
-        root = SparseMerkleMap(MapNodes(self.view)).update(
-            self.map_root, {key: self.view.get(MAP + key) for key in dirty}
-        )
+        prepare_view(self.view, [MAP + key for key in dirty])
+        commit = self._commit({key: self.view.get(MAP + key) for key in dirty})
+        update_view(self.view, commit.rows)
         for key in dirty:
             self.view.delete(DIRTY + key)
-        self.view.put(MAP_ROOT, root)
-        return root
+        self.view.put(MAP_ROOT, commit.root)
+        return commit.root
+
+    def _commit(self, changes: Mapping[bytes, bytes | None]) -> MapCommit:
+        before = self.map_root
+        for known in _proposed:
+            if known.before == before and known.changes == changes:
+                _proposed.clear()
+                return known
+        nodes = MapNodes(self.view)
+        root = SparseMerkleMap(nodes).update(before, changes)
+        made = MapCommit(before=before, changes=changes, root=root, rows=nodes.made)
+        _proposed[:] = [made] if len(made.rows) <= PROPOSED_ROWS_MAX else []
+        return made
 
 
 def encode_row(row: Fields) -> bytes:

@@ -1,6 +1,6 @@
 """The rows of a database as one of its transactions sees them. Source: specs/postgres.md §2."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any, Final, LiteralString
 
 from creditledger.errors import IntegrityError
@@ -9,6 +9,7 @@ from creditledger.ledger.postgres_session import Ask
 from creditledger.ledger.store import ReadOnly, require_key
 
 SCAN_ROWS: Final = 1_024
+FETCH_ROWS: Final = 8_192
 KNOWN_BYTES_MAX: Final = 64 * 1024 * 1024
 """Keys and values that are remembered; beyond it all are forgotten at once."""
 ROW_OVERHEAD: Final = 200
@@ -58,6 +59,12 @@ class TransactionRows(ReadOnly):
         value = checked(key, rows[0][0]) if rows else None
         self._known.note(key, value)
         return value
+
+    def prepare(self, keys: Collection[bytes]) -> None:
+        """Ask for all that are not known, so many at once; nothing is guessed of them."""
+        unknown = [key for key in keys if key not in self._known.rows]
+        for start in range(0, len(unknown), FETCH_ROWS):
+            self.fetch(set(unknown[start : start + FETCH_ROWS]))
 
     def fetch(self, keys: set[bytes]) -> bool:
         """Have all of ``keys`` known; whether any of them is there."""

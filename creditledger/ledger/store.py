@@ -1,10 +1,10 @@
 """What a store promises: ordered bytes, one writer, all or nothing. Source: specs/ledger.md §2."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import Final, Protocol, runtime_checkable
 
-from creditledger.credits.state import StateView, update_view
+from creditledger.credits.state import StateView, prepare_view, update_view
 from creditledger.errors import StorageError
 
 KEY_BYTES_MAX: Final = 400
@@ -66,6 +66,9 @@ class Prefixed:
     def delete(self, key: bytes) -> None:
         self._base.delete(self._prefix + key)
 
+    def prepare(self, keys: Collection[bytes]) -> None:
+        prepare_view(self._base, [self._prefix + key for key in keys])
+
     def update(self, changes: Mapping[bytes, bytes | None]) -> None:
         prefix = self._prefix
         update_view(self._base, {prefix + key: value for key, value in changes.items()})
@@ -86,6 +89,9 @@ class ReadOnly:
 
     def get(self, key: bytes) -> bytes | None:
         return self._base.get(key)
+
+    def prepare(self, keys: Collection[bytes]) -> None:
+        prepare_view(self._base, keys)
 
     def put(self, key: bytes, value: bytes) -> None:
         raise _read_only(key)

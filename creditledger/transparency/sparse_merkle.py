@@ -3,7 +3,7 @@
 A persistent tree over a content-addressed node store: an old root stays readable and provable.
 Source: specs/log.md §5."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Final, Protocol
@@ -33,6 +33,9 @@ class NodeStore(Protocol):
     def put(self, node_hash: bytes, node: bytes, /) -> None:
         """Keep ``node``; the same hash always comes with the same bytes."""
 
+    def prepare(self, node_hashes: Collection[bytes], /) -> None:
+        """All of these will be asked for next: a store that is far away fetches them together."""
+
 
 class MemoryNodeStore:
     """A `NodeStore` in a dict."""
@@ -47,6 +50,9 @@ class MemoryNodeStore:
 
     def put(self, node_hash: bytes, node: bytes, /) -> None:
         self.nodes[node_hash] = node
+
+    def prepare(self, node_hashes: Collection[bytes], /) -> None:
+        """They are here."""
 
 
 def map_path(key: bytes) -> bytes:
@@ -92,7 +98,8 @@ class SparseMerkleMap:
         for key, value in changes.items():
             leaves.append((map_path(key), None if value is None else self._put_leaf(key, value)))
         leaves.sort(key=lambda change: change[0])
-        return self._apply(root, 0, leaves)
+        paths = [path for path, _ in leaves]
+        return _Update(self, paths, [leaf for _, leaf in leaves]).applied(root)
 
     def value(self, root: bytes, key: bytes) -> bytes | None:
         """The value of ``key`` under ``root``, or None. Raises IntegrityError as `update` does."""
@@ -130,30 +137,6 @@ class SparseMerkleMap:
             current = right if is_right else left
         return current, siblings
 
-    def _apply(self, root: bytes, depth: int, changes: Sequence[tuple[bytes, bytes | None]]) -> bytes:
-        if not changes:
-            return root
-        node = self._load(root)
-        if node is not None and node[:1] == _INNER_TAG:
-            at = _first_right(changes, depth)
-            left = self._apply(node[1 : 1 + HASH_SIZE], depth + 1, changes[:at])
-            right = self._apply(node[1 + HASH_SIZE :], depth + 1, changes[at:])
-            return self._join(left, right)
-        leaves = dict(changes)
-        if node is not None:
-            leaves.setdefault(node[1 : 1 + HASH_SIZE], root)
-        kept = sorted((path, leaf) for path, leaf in leaves.items() if leaf is not None)
-        return self._build(depth, kept)
-
-    def _build(self, depth: int, leaves: Sequence[tuple[bytes, bytes]]) -> bytes:
-        if not leaves:
-            return EMPTY_MAP_ROOT
-        if len(leaves) == 1:
-            return leaves[0][1]
-        at = _first_right(leaves, depth)
-        left = self._build(depth + 1, leaves[:at])
-        return self._put_inner(left, self._build(depth + 1, leaves[at:]))
-
     def _join(self, left: bytes, right: bytes) -> bytes:
         """The subtree of two children: a lone leaf rises, so that one set has one tree."""
         for child, sibling in ((left, right), (right, left)):
@@ -178,8 +161,9 @@ class SparseMerkleMap:
 
     def _load(self, node_hash: bytes) -> bytes | None:
         """The node, checked against its hash; None for the empty subtree."""
-        if node_hash == EMPTY_MAP_ROOT:
-            return None
+        return None if node_hash == EMPTY_MAP_ROOT else self._loaded(node_hash)
+
+    def _loaded(self, node_hash: bytes) -> bytes:
         node = self._store.get(node_hash)
         if node is None:
             raise IntegrityError("a map node is missing", expected=node_hash.hex(), found="nothing")
@@ -196,6 +180,65 @@ class SparseMerkleMap:
                 found=sha256(node[:_NODE_SIZE]).hexdigest(),
             )
         return node
+
+
+class _Update:
+    """One update of one root: paths that ascend, and the leaf that each gets, None for none."""
+
+    __slots__ = ("_leaves", "_map", "_nodes", "_paths")
+
+    def __init__(self, tree: SparseMerkleMap, paths: Sequence[bytes], leaves: Sequence[bytes | None]) -> None:
+        self._map = tree
+        self._paths = paths
+        self._leaves = leaves
+        self._nodes: dict[bytes, bytes] = {}
+        """Those on the way to the paths, by their hashes."""
+
+    def applied(self, root: bytes) -> bytes:
+        """The root with all changes."""
+        self._read_ahead(root)
+        return self._apply(root, 0, 0, len(self._paths))
+
+    def _read_ahead(self, root: bytes) -> None:
+        """Level by level, so that a store is asked as often as the tree is deep."""
+        level, depth = [(root, 0, len(self._paths))], 0
+        while level := [each for each in level if each[0] != EMPTY_MAP_ROOT and each[1] < each[2]]:
+            self._map._store.prepare([node_hash for node_hash, _, _ in level])
+            below: list[tuple[bytes, int, int]] = []
+            for node_hash, start, stop in level:
+                node = self._nodes[node_hash] = self._map._loaded(node_hash)
+                if node[:1] == _INNER_TAG:
+                    at = _first_right(self._paths, depth, start, stop)
+                    below.append((node[1 : 1 + HASH_SIZE], start, at))
+                    below.append((node[1 + HASH_SIZE :], at, stop))
+            level, depth = below, depth + 1
+
+    def _apply(self, root: bytes, depth: int, start: int, stop: int) -> bytes:
+        if start == stop:
+            return root
+        node = None if root == EMPTY_MAP_ROOT else self._nodes[root]
+        if node is not None and node[:1] == _INNER_TAG:
+            at = _first_right(self._paths, depth, start, stop)
+            left = self._apply(node[1 : 1 + HASH_SIZE], depth + 1, start, at)
+            right = self._apply(node[1 + HASH_SIZE :], depth + 1, at, stop)
+            return self._map._join(left, right)
+        leaves = dict(zip(self._paths[start:stop], self._leaves[start:stop], strict=True))
+        if node is not None:
+            leaves.setdefault(node[1 : 1 + HASH_SIZE], root)
+        kept = sorted((path, leaf) for path, leaf in leaves.items() if leaf is not None)
+        paths = [path for path, _ in kept]
+        return self._build(depth, paths, [leaf for _, leaf in kept], 0, len(kept))
+
+    def _build(
+        self, depth: int, paths: Sequence[bytes], leaves: Sequence[bytes], start: int, stop: int
+    ) -> bytes:
+        if start == stop:
+            return EMPTY_MAP_ROOT
+        if stop - start == 1:
+            return leaves[start]
+        at = _first_right(paths, depth, start, stop)
+        left = self._build(depth + 1, paths, leaves, start, at)
+        return self._map._put_inner(left, self._build(depth + 1, paths, leaves, at, stop))
 
 
 def encode_map_proof(proof: MapProof) -> bytes:
@@ -286,12 +329,13 @@ def _bit(path: bytes, depth: int) -> int:
     return path[depth >> 3] >> (7 - (depth & 7)) & 1
 
 
-def _first_right(changes: Sequence[tuple[bytes, bytes | None]], depth: int) -> int:
-    """How many of the sorted ``changes``, alike above ``depth``, go left there."""
-    low, high = 0, len(changes)
+def _first_right(paths: Sequence[bytes], depth: int, start: int, stop: int) -> int:
+    """Which of the ascending ``paths[start:stop]``, alike above ``depth``, is the first to go right."""
+    low, high = start, stop
+    byte, mask = depth >> 3, 0x80 >> (depth & 7)
     while low < high:
         middle = (low + high) // 2
-        if _bit(changes[middle][0], depth):
+        if paths[middle][byte] & mask:
             high = middle
         else:
             low = middle + 1

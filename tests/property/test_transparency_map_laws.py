@@ -1,5 +1,6 @@
 """Laws of the sparse Merkle map, against a definition that recurses over all keys."""
 
+from collections.abc import Collection
 from hashlib import sha256
 
 from hypothesis import given
@@ -80,3 +81,39 @@ def test_bytes_that_are_read_are_written_back(encoded: bytes) -> None:
     except InclusionProofError:
         return
     assert encode_map_proof(proof) == encoded
+
+
+class FarNodes(MemoryNodeStore):
+    """Counts how often it was told what will be read, and what was read without that."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told = self.alone = 0
+        self._ready: set[bytes] = set()
+
+    def prepare(self, node_hashes: Collection[bytes], /) -> None:
+        self.told += 1
+        self._ready |= set(node_hashes)
+
+    def put(self, node_hash: bytes, node: bytes, /) -> None:
+        super().put(node_hash, node)
+        self._ready.add(node_hash)
+
+    def get(self, node_hash: bytes, /) -> bytes | None:
+        self.alone += node_hash not in self._ready
+        return super().get(node_hash)
+
+
+def test_an_update_asks_a_far_store_once_a_level() -> None:
+    """However many keys change; besides, only for who might rise into an empty neighbour's place."""
+    store = FarNodes()
+    keys = [b"key %d" % number for number in range(2_000)]
+    root = SparseMerkleMap(store).update(EMPTY_MAP_ROOT, dict.fromkeys(keys[:1_000], b"first"))
+    far = FarNodes()
+    far.nodes = store.nodes
+    later = SparseMerkleMap(far).update(root, dict.fromkeys(keys, b"second"))
+    assert 10 <= far.told <= 30
+    assert far.alone == 0
+    assert later == SparseMerkleMap(MemoryNodeStore()).update(EMPTY_MAP_ROOT, dict.fromkeys(keys, b"second"))
+    SparseMerkleMap(far).update(later, dict.fromkeys(keys[::2], None))
+    assert far.alone < 1_000

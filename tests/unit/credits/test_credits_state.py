@@ -1,5 +1,7 @@
 """The state's views agree with a plain sorted dict, and the map's root with its entries."""
 
+from collections.abc import Mapping
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -101,6 +103,37 @@ def test_a_commit_on_an_overlay_leaves_the_base_alone() -> None:
     root = State(Overlay(base)).commit_map()
     assert dict(base.scan(b"")) == before
     assert State(base).commit_map() == root
+
+
+def test_a_commit_that_was_proposed_is_not_made_again_and_leaves_the_same_rows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of the same root and the same changes; of any others it is made anew."""
+    made: list[bytes] = []
+    update = SparseMerkleMap.update
+
+    def counted(tree: SparseMerkleMap, root: bytes, changes: Mapping[bytes, bytes | None]) -> bytes:
+        made.append(root)
+        return update(tree, root, changes)
+
+    monkeypatch.setattr(SparseMerkleMap, "update", counted)
+
+    def marked(*keys: bytes) -> MemoryState:
+        view = MemoryState()
+        for key in keys:
+            State(view).put_map(key, b"v")
+        return view
+
+    base, other, third = marked(b"k", b"l"), marked(b"k", b"l"), marked(b"k", b"m")
+    State(Overlay(base)).commit_map()
+    assert len(made) == 1
+    State(base).commit_map()
+    assert len(made) == 1
+    State(other).commit_map()
+    assert len(made) == 2
+    assert dict(base.scan(b"")) == dict(other.scan(b""))
+    assert State(third).commit_map() != State(other).map_root
+    assert len(made) == 3
 
 
 ROUND = Round(number=7, log_size=9, log_root=bytes(32), map_root=bytes(32), parameters=bytes(32))
