@@ -34,6 +34,9 @@ from postgres_server import new_schema, running_server
 
 GOAL: Final = 1.7
 AT_ONCE: Final = 64
+"""In a request to a server."""
+STAGED: Final = 256
+"""In a row that is staged: as many as a sequencer takes at once."""
 FRONT_ENDS: Final = (1, 2, 3)
 CLIENTS: Final = 4
 """Of each server."""
@@ -54,8 +57,8 @@ def work(directory: Path, core: int, file: Path) -> None:
         print("ready", flush=True)
         sys.stdin.readline()
         began = time.perf_counter()
-        for at in range(0, len(groups), AT_ONCE):
-            submissions = [Submission.decode(one) for one in groups[at : at + AT_ONCE]]
+        for at in range(0, len(groups), STAGED):
+            submissions = [Submission.decode(one) for one in groups[at : at + STAGED]]
             staging.stage([key.seal(staged_row(ledger, submissions, None))])
         print(time.perf_counter() - began, flush=True)
         staging.close()

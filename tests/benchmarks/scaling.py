@@ -126,6 +126,7 @@ def signature_seconds() -> float:
 def receipt_bytes(path: Path, url: str | None) -> dict[str, float]:
     """What a receipt takes in published bodies, and in the store, from two logs that differ by 12,288."""
     few, many, measured = 4_096, 16_384, []
+    path.mkdir()
     for count in (few, many):
         store = None if url is None else new_schema(url)
         place = path / str(count)
@@ -325,6 +326,7 @@ def main() -> None:
         parser.error("Ray is not installed: extra `ray`")
     with running_server() as url, tempfile.TemporaryDirectory() as folder:
         found = measured(Path(folder), url, times=chosen.times)
+        (Path(folder) / "front-ends").mkdir()
         found["front_ends"] = front_end_rows(url, Path(folder) / "front-ends")
     found["spans"] = span_rows(rounds=max(3, chosen.times // 2))
     if chosen.json:
