@@ -6,6 +6,7 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from keyword import iskeyword
 from typing import Any, Final
 
 import click
@@ -45,6 +46,7 @@ VERBS: Final = {
     "publish": "placing",
     "mirror": "placing",
     "move": "moving",
+    "import": "archiving",
     "monitor": "monitoring",
     "fsck": "log",
     "forget": "retention",
@@ -95,7 +97,8 @@ class Verbs(click.Group):
         if module is None:
             return None
         found = importlib.import_module(f"creditledger.cli.{module}")
-        command: click.Command = getattr(found, cmd_name.replace("-", "_"))
+        name = cmd_name.replace("-", "_")
+        command: click.Command = getattr(found, f"{name}_" if iskeyword(name) else name)
         return command
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from creditledger.cli.archiving import export_archive
 from creditledger.cli.opening import account_id, reading
 from creditledger.cli.options import OUTPUT_FILE, json_option, ledger_argument
 from creditledger.cli.output import emit, emit_rows
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from creditledger.redemption.statement import StatementLine
 
 FORMATS: Final = ("csv", "jsonl", "beancount")
+ARCHIVE: Final = "archive"
 
 _SHOWN: Final = ("index", "day", "why", "change", "available", "held", "unvested")
 """What a person is shown of each line: the rest does not fit beside it."""
@@ -89,13 +91,19 @@ def statement(
 
 @click.command()
 @ledger_argument
-@click.option("--format", "text_format", type=click.Choice(FORMATS), required=True)
+@click.option("--format", "text_format", type=click.Choice((*FORMATS, ARCHIVE)), required=True)
 @click.option("-o", "--output", type=OUTPUT_FILE, metavar="FILE")
 @json_option
 def export(ledger: Path, text_format: str, output: Path | None, as_json: bool) -> None:
-    """Write out everything that ever moved in the ledger, as double entry.
+    """Write out everything that ever moved in the ledger, as double entry, or the whole ledger.
 
-    Each entry that moved credits is one transaction, which sums to zero."""
+    Each entry that moved credits is one transaction, which sums to zero. As an archive it is what `import`
+    takes on another machine, private keys included."""
+    if text_format == ARCHIVE:
+        if output is None:
+            raise click.UsageError("--format archive takes -o FILE")
+        export_archive(ledger, output, as_json=as_json)
+        return
     from creditledger.redemption.beancount import ledger_in_beancount
 
     _require_fit(text_format, output, as_json=as_json)

@@ -5,13 +5,10 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
-from creditledger.credits.account import check_invariant
-from creditledger.credits.state import StateView
-from creditledger.errors import ConflictError, IntegrityError, StorageError
+from creditledger.errors import ConflictError, StorageError
 from creditledger.ledger.directory import (
     LedgerDirectory,
     WriterLock,
@@ -21,12 +18,10 @@ from creditledger.ledger.directory import (
 )
 from creditledger.ledger.lmdb_store import LmdbStore
 from creditledger.ledger.store import LedgerStore
-from creditledger.ledger.store_place import database_of, name_database, open_store
-from creditledger.ledger.stored_log import StoredLog, entry_key, state_of
+from creditledger.ledger.store_place import database_of, name_database
+from creditledger.ledger.stored_log import StoredLog, entry_key
+from creditledger.ledger.whole_rows import copy_rows, digest_of_rows, require_same, writing_store
 
-CHUNK_ROWS: Final = 2_000
-CHUNK_BYTES: Final = 8 * 1024 * 1024
-"""What one transaction of the new store takes, which bounds the memory that a move needs."""
 _NEW: Final = "store.new"
 _OLD: Final = "store.old"
 
@@ -62,31 +57,21 @@ def move_store(
         new = path / _NEW
         # The source stays open, and with it the sequencer's lock, until its rows are gone: what another front
         # end appended in between would be lost.
-        with _opened(directory.store) as source:
+        with writing_store(directory.store) as source:
             with source.read() as view:
                 log = StoredLog(view)
                 log.require_sound_edge()
                 first = log.entry_bytes(0)
                 _discard(new, first)
-                expected, rows = _digest(view)
+                expected, rows = digest_of_rows(view)
                 with _made(new, url) as target:
-                    _copy(view, target, lambda done: on_rows(done, rows))
-                    _require_same(target, expected)
+                    copy_rows(view.scan(b""), target, lambda done: on_rows(done, rows))
+                    require_same(target, expected)
                 moved = Moved(size=log.size, root=log.root, rows=rows)
             _switch(directory, first)
         return moved
     finally:
         lock.close()
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[LedgerStore]:
-    """The store, as its one writer, so that nobody else is."""
-    store = open_store(path, read_only=False)
-    try:
-        yield store
-    finally:
-        store.close()
 
 
 @contextmanager
@@ -106,46 +91,6 @@ def _made(path: Path, url: str | None) -> Iterator[LedgerStore]:
         yield store
     finally:
         store.close()
-
-
-def _copy(view: StateView, target: LedgerStore, on_rows: Callable[[int], None]) -> None:
-    rows, weight = 0, 0
-    chunk: list[tuple[bytes, bytes]] = []
-    for key, value in view.scan(b""):
-        chunk.append((key, value))
-        weight += len(key) + len(value)
-        rows += 1
-        if len(chunk) >= CHUNK_ROWS or weight >= CHUNK_BYTES:
-            _put(target, chunk)
-            on_rows(rows)
-            chunk, weight = [], 0
-    _put(target, chunk)
-    on_rows(rows)
-
-
-def _put(target: LedgerStore, rows: list[tuple[bytes, bytes]]) -> None:
-    with target.write() as view:
-        for key, value in rows:
-            view.put(key, value)
-
-
-def _require_same(target: LedgerStore, expected: bytes) -> None:
-    """Every row, the tree's edge and the sum over all accounts, as the new store gives them."""
-    with target.read() as moved:
-        found, _ = _digest(moved)
-        if found != expected:
-            raise IntegrityError("the rows did not arrive", expected=expected.hex(), found=found.hex())
-        StoredLog(moved).require_sound_edge()
-        check_invariant(state_of(moved))
-
-
-def _digest(view: StateView) -> tuple[bytes, int]:
-    """A hash over all rows, and their number."""
-    hashed, rows = sha256(), 0
-    for key, value in view.scan(b""):
-        hashed.update(len(key).to_bytes(2, "big") + key + len(value).to_bytes(4, "big") + value)
-        rows += 1
-    return hashed.digest(), rows
 
 
 def _switch(directory: LedgerDirectory, first: bytes) -> None:
@@ -168,7 +113,7 @@ def _end_what_was_begun(directory: LedgerDirectory) -> None:
         with disk_errors(directory.path):
             os.rename(new, directory.store)
             sync_directory(directory.path)
-    with _opened(directory.store) as store, store.read() as view:
+    with writing_store(directory.store) as store, store.read() as view:
         first = StoredLog(view).entry_bytes(0)
     _discard(old, first)
 

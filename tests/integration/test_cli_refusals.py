@@ -124,6 +124,7 @@ def props(tmp_path_factory: pytest.TempPathFactory) -> Props:
     _write_parameters(made)
     while not _is_old(stage):
         time.sleep(0.1)
+    ask("export", made.pool, "--format", "archive", "-o", stage / "archive")
     return made
 
 
@@ -1221,6 +1222,21 @@ REFUSED: dict[str, tuple[Arguments, int, str]] = {
     "move: no ledger": (lambda p: ["move", p / "plan"], 2, "UsageError"),
     "move: no database": (lambda p: ["move", p.pool, "--store", "mysql://a/b"], 5, "StorageError"),
     "move: to where it is": (lambda p: ["move", p.pool], 6, "ConflictError"),
+    # import, and export's archive
+    "import: no file": (lambda p: ["import", p / "nothing", p / "new"], 2, "UsageError"),
+    "import: no archive": (lambda p: ["import", p / "plan", p / "new"], 2, "MalformedRecordError"),
+    "import: a place that is taken": (lambda p: ["import", p / "archive", p / "plan"], 5, "StorageError"),
+    "import: another ledger": (lambda p: ["import", p / "archive", p / "other" / "pool"], 6, "ConflictError"),
+    "import: no database": (
+        lambda p: ["import", p / "archive", p / "imported", "--store", "mysql://a/b"],
+        5,
+        "StorageError",
+    ),
+    "export: an archive to nowhere": (
+        lambda p: ["export", p.pool, "--format", "archive"],
+        2,
+        "UsageError",
+    ),
     # page-link
     "page-link: no URL": (_page_link("pool", "n1"), 2, "UsageError"),
     "page-link: a query": (_page_link("http://pool.example/?a=b", "n1"), 2, "UsageError"),

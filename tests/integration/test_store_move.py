@@ -18,6 +18,7 @@ from creditledger.ledger.ledger import Ledger
 from creditledger.ledger.postgres_session import has_schema
 from creditledger.ledger.postgres_store import PostgresStore
 from creditledger.ledger.store_move import move_store
+from creditledger.ledger.whole_rows import digest_of_rows
 from ledger_pools import FixedClock, fill, found
 from postgres_server import new_schema
 
@@ -35,7 +36,7 @@ def facts(pool: Path) -> tuple[int, bytes, bytes, bytes]:
     """Size, root, checkpoint, and a hash over all rows."""
     with Ledger.open(pool, read_only=True) as ledger, ledger.snapshot() as snapshot:
         with ledger._store.read() as view:
-            rows, _ = store_move._digest(view)
+            rows, _ = digest_of_rows(view)
         return snapshot.log.size, snapshot.log.root, ledger.checkpoint(), rows
 
 
@@ -64,7 +65,7 @@ class StoppedError(Exception):
     """Stands for a kill."""
 
 
-STEPS = ["_copy", "_require_same", "_switch", "_discard"]
+STEPS = ["copy_rows", "require_same", "_switch", "_discard"]
 
 
 @pytest.mark.parametrize("step", STEPS)
