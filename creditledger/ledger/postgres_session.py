@@ -22,7 +22,10 @@ SCHEMA: Final = "creditledger"
 STATEMENT_MS: Final = 60_000
 IDLE_MS: Final = 3_000
 """A sequencer that says nothing for so long is taken for gone: the server ends its session and its lock."""
-IN_TRANSACTION_MS: Final = 10_000
+WRITING_MS: Final = 10_000
+"""So long may a writing transaction say nothing: others wait for it."""
+READING_MS: Final = 3_600_000
+"""And a reading one, which may have much to think about between two rows."""
 _NAME: Final = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 _NO_SPACE: Final = "53100"
 _DAMAGED: Final = ("XX001", "XX002")
@@ -90,7 +93,7 @@ def connect(url: DatabaseUrl, *, name: str, is_writer: bool = False) -> "psycopg
     settings = {
         "statement_timeout": STATEMENT_MS,
         "lock_timeout": STATEMENT_MS,
-        "idle_in_transaction_session_timeout": IN_TRANSACTION_MS,
+        "idle_in_transaction_session_timeout": WRITING_MS if is_writer else READING_MS,
         "synchronous_commit": "on",
     } | ({"idle_session_timeout": IDLE_MS} if is_writer else {})
     with server_errors():

@@ -15,6 +15,7 @@ import pytest
 
 from cli_pools import environment
 from creditledger.errors import BusyError, IntegrityError, RollbackError, StorageError
+from creditledger.ledger import postgres_session
 from creditledger.ledger.disk_space import is_out_of_space
 from creditledger.ledger.fsck import fsck
 from creditledger.ledger.ledger import Acknowledgement, Ledger
@@ -55,6 +56,25 @@ def store(url: str) -> Iterator[PostgresStore]:
         view.put(b"before", b"1")
     yield made
     made.close()
+
+
+def test_a_reader_may_think_and_a_writer_may_not(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever waits for a writer that says nothing waits for so long at most; nobody waits for a reader."""
+    monkeypatch.setattr(postgres_session, "WRITING_MS", 300)
+    with contextlib.closing(PostgresStore.create(url)) as made:
+        with made.write() as view:
+            view.put(b"before", b"1")
+        with made.read() as view:
+            time.sleep(1)
+            assert view.get(b"before") == b"1"
+        with pytest.raises(StorageError, match="idle-in-transaction"):
+            think_and_write(made)
+
+
+def think_and_write(store: PostgresStore) -> None:
+    with store.write() as view:
+        time.sleep(1)
+        view.get(b"after")
 
 
 def rows(url: str) -> dict[bytes, bytes]:
