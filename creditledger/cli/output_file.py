@@ -1,7 +1,6 @@
 """A file that a verb writes: its place is taken before anything is logged. Source: specs/cli.md §2."""
 
 import os
-import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +16,7 @@ def output_file(path: Path, *, mode: int = 0o644, replaces: bool = True) -> Iter
     durable and whole or not there. ``replaces``: whether a file may be there already. Raises StorageError."""
     if not replaces and path.exists():
         raise StorageError("file exists", expected="a new path", found=str(path)[-100:])
-    building = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
+    building = path.with_name(f".{path.name}-{os.urandom(4).hex()}")
     try:
         descriptor = os.open(building, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     except OSError as error:

@@ -3,7 +3,6 @@
 import errno
 import fcntl
 import os
-import secrets
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -99,7 +98,7 @@ def new_directory(path: Path, *, mode: int = 0o755) -> Iterator[Path]:
 
     Raises StorageError if ``path`` exists (an empty directory does not count) or the disk fails."""
     require_free(path)
-    building = path.parent / f"{BUILDING}{path.name}-{secrets.token_hex(4)}"
+    building = path.parent / f"{BUILDING}{path.name}-{os.urandom(4).hex()}"
     with disk_errors(path):
         building.mkdir(mode=mode)
         try:
@@ -117,7 +116,7 @@ def replace_file(path: Path, content: bytes, *, mode: int = 0o644) -> None:
     """Make ``content`` the file at ``path``: on return it survives power loss, torn never.
 
     Raises StorageError; the old file then stands."""
-    building = path.parent / f"{BUILDING}{path.name}-{secrets.token_hex(4)}"
+    building = path.parent / f"{BUILDING}{path.name}-{os.urandom(4).hex()}"
     with disk_errors(path):
         try:
             write_new(building, content, mode=mode)
@@ -181,7 +180,7 @@ def write_once(path: Path, content: bytes, *, mode: int = 0o644) -> bool:
             if path.read_bytes() != content:
                 raise IntegrityError("a write-once file has other content", found=str(path)[-150:])
             return False
-        building = path.parent / f"{BUILDING}{path.name}-{secrets.token_hex(4)}"
+        building = path.parent / f"{BUILDING}{path.name}-{os.urandom(4).hex()}"
         try:
             write_new(building, content, mode=mode)
             os.rename(building, path)

@@ -79,7 +79,7 @@ def test_mint_one_unchecked(compare: Comparison) -> None:
 def test_flushes_of_one_append(
     compare: Comparison, ledger: Ledger, committed: list[Rows], tmp_path: Path
 ) -> None:
-    """A transfer's rows put and committed, then a block of the head file written over and flushed."""
+    """A transfer's rows put and committed, then the head signed, written over the older one and flushed."""
     payments, rounds = Payments(ledger), 200
     committed.clear()
     singles = [[payments.next()] for _ in range(rounds + 1)]
@@ -97,10 +97,10 @@ def test_flushes_of_one_append(
 
         def put() -> None:
             rewriter.put_next()
-            write_over(head, bytes(PLACE_BYTES), offset=0)
+            write_over(head, NODE.sign(bytes(100)).ljust(PLACE_BYTES, b"\0"), offset=0)
 
         compare(
-            "rows of one transfer, a head, nothing else",
+            "rows of one transfer, a signed head, nothing else",
             put,
             against="raw append and fdatasync",
             reference=append_raw,
