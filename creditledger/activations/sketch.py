@@ -31,6 +31,8 @@ FRACTION_BITS: Final = 12
 MAGNITUDE_MAX: Final = 2.0**38
 STORED_MAX: Final = 65_504.0
 _STORED_SHIFT: Final = FRACTION_BITS + 8
+_SCRATCH_VALUES: Final = 1 << 15
+"""Of rows in hand at once: with their signs less than a MiB."""
 
 if WIDTH_MAX * int(MAGNITUDE_MAX) > 2**53:  # pragma: no cover - a fact about two constants
     raise AssertionError("sums of a sketch would not be exact in float64")
@@ -105,14 +107,14 @@ def signed_sums(rows: Rows, *, seed: bytes, exponents: Exponents) -> Sums:
     """The sums before they are stored: exact integers in units of ``2^-12``, as float64.
 
     Same arguments and errors as `sketch`."""
-    values = real_rows(rows)
-    require_exponents(exponents, width=values.shape[1])
+    require_rows(rows)
+    require_exponents(exponents, width=rows.shape[1])
     if len(seed) != 32:
         raise ActivationError("seed has another length", expected="32 bytes")
     scale = np.ldexp(np.float32(1), exponents.astype(np.int32) + FRACTION_BITS)
     blocks = [
-        _block_sums(values[start : start + BLOCK_POSITIONS], scale, seed, number)
-        for number, start in enumerate(range(0, len(values), BLOCK_POSITIONS))
+        _block_sums(rows[start : start + BLOCK_POSITIONS], scale, seed, number)
+        for number, start in enumerate(range(0, len(rows), BLOCK_POSITIONS))
     ]
     return np.concatenate(blocks)
 
@@ -185,20 +187,36 @@ def require_exponents(exponents: Exponents, *, width: int) -> None:
         raise ActivationError("an exponent is out of range", expected="-8..8")
 
 
-def _block_sums(values: NDArray[np.float32], scale: NDArray[np.float32], seed: bytes, number: int) -> Sums:
-    positions, width = values.shape
+def _block_sums(rows: Rows, scale: NDArray[np.float32], seed: bytes, number: int) -> Sums:
+    positions, width = rows.shape
+    bits = _sign_bits(seed, number, positions=positions, width=width)
+    # A few rows at a time, in the same memory: where the allocator gives large pieces back at once (as beside
+    # torch), whole blocks would ask for new pages each time, which takes longer than the sums.
+    step = max(1, _SCRATCH_VALUES // width)
+    units = np.empty((step, width), np.float32)
+    exact, signs = np.empty((step, width)), np.empty((step, PROJECTIONS, width))
+    sums = np.empty((positions, PROJECTIONS))
+    for start in range(0, positions, step):
+        some = slice(start, start + step)
+        count = len(sums[some])
+        _units(real_rows(rows[some]), scale, out=units[:count])
+        exact[:count] = units[:count]
+        signs[:count] = bits[some]
+        # Signs of +-1 are 2 bit - 1: every partial sum is an integer below 2^53, in any order.
+        plus = np.matmul(signs[:count], exact[:count, :, np.newaxis])[:, :, 0]
+        sums[some] = 2.0 * plus - exact[:count].sum(axis=1, keepdims=True)
+    return sums
+
+
+def _units(values: NDArray[np.float32], scale: NDArray[np.float32], *, out: NDArray[np.float32]) -> None:
+    """Weighted, in whole units of ``2^-12``, clipped."""
     if not bool(np.isfinite(values).all()):
         raise ActivationError("rows are not finite", expected="no infinity, no NaN")
     # A power of two times a float32 is exact, or beyond the clip; so float32 is wide enough here.
     with np.errstate(over="ignore"):
-        units = values * scale
-    np.rint(units, out=units)
-    np.clip(units, -MAGNITUDE_MAX, MAGNITUDE_MAX, out=units)
-    exact = units.astype(np.float64)
-    bits = _sign_bits(seed, number, positions=positions, width=width).astype(np.float64)
-    # Signs of +-1 are 2 bit - 1: every partial sum is an integer below 2^53, in any order.
-    plus = np.matmul(bits, exact[:, :, np.newaxis])[:, :, 0]
-    return np.asarray(2.0 * plus - exact.sum(axis=1, keepdims=True))
+        np.multiply(values, scale, out=out)
+    np.rint(out, out=out)
+    np.clip(out, -MAGNITUDE_MAX, MAGNITUDE_MAX, out=out)
 
 
 def _sign_bits(seed: bytes, number: int, *, positions: int, width: int) -> NDArray[np.uint8]:
