@@ -32,6 +32,8 @@ FORMAT: Final = b"creditledger archive 1\n"
 CHUNK_BYTES: Final = 1024 * 1024
 VALUE_BYTES_MAX: Final = 8 * 1024 * 1024
 NAME_BYTES_MAX: Final = 1_024
+MODE: Final = 0o755
+"""Nobody but its owner may ever write what is carried."""
 _DIGEST_SIZE: Final = 32
 _NOT_CARRIED: Final = ("store", "lock", BUILDING)
 """Names in the directory that begin so belong to this machine."""
@@ -66,8 +68,8 @@ def write_archive(
             log.require_sound_edge()
             digest, rows = digest_of_rows(view)
             out.put(FORMAT + digest + rows.to_bytes(8, "big"))
-            for file in _files(path):
-                out.put_file(file, file.relative_to(path).as_posix())
+            for place in _places(path):
+                out.put_place(place, place.relative_to(path).as_posix())
             out.put((0).to_bytes(2, "big"))
             for number, (key, value) in enumerate(view.scan(b"")):
                 out.put(_framed(key, 2) + _framed(value, 4))
@@ -134,15 +136,14 @@ def _require_sound(path: Path, digest: bytes) -> Carried:
     return Carried(size=log.size, root=log.root, rows=rows)
 
 
-def _files(path: Path) -> Iterator[Path]:
-    """The directory's files but those of this machine, in order."""
+def _places(path: Path) -> Iterator[Path]:
+    """The directory's folders and files but those of this machine, a folder before what is in it."""
     for place, folders, names in os.walk(path):
-        folders.sort()
-        top = Path(place) == path
-        if top:
-            folders[:] = [name for name in folders if not name.startswith(_NOT_CARRIED)]
+        is_top = Path(place) == path
+        folders[:] = sorted(name for name in folders if not (is_top and name.startswith(_NOT_CARRIED)))
+        yield from (Path(place) / name for name in folders)
         for name in sorted(names):
-            if not (name.startswith(_NOT_CARRIED) if top else name.startswith(BUILDING)):
+            if not name.startswith(_NOT_CARRIED if is_top else BUILDING):
                 yield Path(place) / name
 
 
@@ -167,14 +168,25 @@ class _Writer:
             self._write(bytes(self._held))
             self._held.clear()
 
-    def put_file(self, path: Path, name: str) -> None:
-        with disk_errors(path), path.open("rb") as file:
-            size, mode = os.fstat(file.fileno()).st_size, os.fstat(file.fileno()).st_mode & 0o700
-            self.put(_framed(name.encode(), 2) + mode.to_bytes(2, "big") + size.to_bytes(8, "big"))
-            rest = size
-            while rest and (content := file.read(min(rest, CHUNK_BYTES))):
-                self.put(content)
-                rest -= len(content)
+    def put_place(self, path: Path, name: str) -> None:
+        """A folder, whose name then ends so, or a file."""
+        with disk_errors(path):
+            mode, is_folder = path.stat().st_mode, path.is_dir()
+            if is_folder:
+                self._put_head(f"{name}/", mode, 0)
+            else:
+                with path.open("rb") as file:
+                    self._put_file(file, name, mode)
+
+    def _put_head(self, name: str, mode: int, size: int) -> None:
+        self.put(_framed(name.encode(), 2) + (mode & MODE).to_bytes(2, "big") + size.to_bytes(8, "big"))
+
+    def _put_file(self, file: IO[bytes], name: str, mode: int) -> None:
+        rest = os.fstat(file.fileno()).st_size
+        self._put_head(name, mode, rest)
+        while rest and (content := file.read(min(rest, CHUNK_BYTES))):
+            self.put(content)
+            rest -= len(content)
         if rest:
             raise IntegrityError("a file was cut short while it was read", found=name[-100:])
 
@@ -209,20 +221,25 @@ class _Reader:
         return self.take(size)
 
     def take_files(self, folder: Path) -> None:
-        """Put all files into ``folder``, durably; the names that they may have, and none twice."""
-        folders = {folder}
+        """Put all folders and files into ``folder``, durably: names that they may have, and none twice."""
+        folders = [folder]
         while name := self.take_framed(2, most=NAME_BYTES_MAX, what="a name"):
-            path = folder / _sound_name(name)
-            mode, rest = int.from_bytes(self.take(2), "big"), int.from_bytes(self.take(8), "big")
+            path = folder / _sound_name(name.removesuffix(b"/"))
+            mode, size = int.from_bytes(self.take(2), "big") & MODE, int.from_bytes(self.take(8), "big")
             with disk_errors(path):
-                path.parent.mkdir(parents=True, exist_ok=True)
-                folders.update(parent for parent in path.parents if parent.is_relative_to(folder))
-                with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode & 0o700), "wb") as file:
-                    while rest:
-                        rest -= file.write(self.take(min(rest, CHUNK_BYTES)))
-                sync_file(path)
+                if name.endswith(b"/"):
+                    path.mkdir(mode=mode)
+                    folders.append(path)
+                else:
+                    self._take_file(path, mode, size)
         for each in folders:
             sync_directory(each)
+
+    def _take_file(self, path: Path, mode: int, rest: int) -> None:
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+            while rest:
+                rest -= file.write(self.take(min(rest, CHUNK_BYTES)))
+        sync_file(path)
 
     def take_rows(self, rows: int) -> Iterator[tuple[bytes, bytes]]:
         """So many rows, ascending."""
