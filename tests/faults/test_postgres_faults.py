@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from cli_pools import environment
+from creditledger.credits.state import StateView
 from creditledger.errors import BusyError, IntegrityError, RollbackError, StorageError
 from creditledger.ledger import postgres_session
 from creditledger.ledger.disk_space import is_out_of_space
@@ -22,6 +23,7 @@ from creditledger.ledger.ledger import Acknowledgement, Ledger
 from creditledger.ledger.postgres_session import IDLE_MS
 from creditledger.ledger.postgres_store import PostgresStore
 from creditledger.ledger.standby import StandbyLedger
+from creditledger.ledger.store import GuessedWrongError
 from ledger_pools import found, grant, registration
 from postgres_server import asking, new_schema
 
@@ -56,6 +58,39 @@ def store(url: str) -> Iterator[PostgresStore]:
         view.put(b"before", b"1")
     yield made
     made.close()
+
+
+def test_a_wrong_guess_is_found_before_it_counts(url: str) -> None:
+    """A writer that was opened anew takes rows to be absent. It is told before a file is written beside them,
+    else as it leaves. Nothing changed then, and a plain transaction knows better."""
+    with contextlib.closing(PostgresStore.create(url)) as made, made.write() as view:
+        view.put(b"there", b"1")
+    with contextlib.closing(PostgresStore(url)) as made:
+        with made.write() as view:
+            view.put(b"warm", b"1")
+        beside: list[bytes] = []
+        with pytest.raises(GuessedWrongError), made.write_guessing() as view:
+            guess_and_confirm(made, view, beside)
+        assert beside == []
+        with made.write() as view:
+            assert view.get(b"there") == b"1"
+    with contextlib.closing(PostgresStore(url)) as made:
+        with made.write() as view:
+            view.put(b"warm", b"2")
+        with made.write_guessing() as view:
+            assert view.get(b"nowhere") is None
+            made.confirm_guesses()
+            view.put(b"nowhere", b"2")
+        with pytest.raises(GuessedWrongError), made.write_guessing() as view:
+            view.put(b"lost", view.get(b"there") or b"absent")
+        with made.read() as view:
+            assert (view.get(b"nowhere"), view.get(b"lost"), view.get(b"there")) == (b"2", None, b"1")
+
+
+def guess_and_confirm(store: PostgresStore, view: StateView, beside: list[bytes]) -> None:
+    assert view.get(b"there") is None
+    store.confirm_guesses()
+    beside.append(b"a file that no transaction takes back")
 
 
 def test_a_reader_may_think_and_a_writer_may_not(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
