@@ -16,7 +16,7 @@ HELD_ROWS: Final = 64
 
 def row_key(level: int, index: int) -> bytes:
     """The key of the row that holds the hash of node ``(level, index)``."""
-    return _TIERS[level // ROW_LEVELS] + (index >> (ROW_LEVELS - level % ROW_LEVELS)).to_bytes(8, "big")
+    return _key(_name(level, index))
 
 
 def row_place(level: int, index: int) -> int:
@@ -47,7 +47,8 @@ def _place(rest: int, offset: int) -> int:
     return 2 * last - last.bit_count() + rest
 
 
-_TIERS: Final = tuple(NODE + bytes([tier]) for tier in range(64 // ROW_LEVELS))
+_TIER_BITS: Final = 4
+_TIER_MAX: Final = (1 << _TIER_BITS) - 1
 _MASKS: Final = tuple((ROW_WIDTH >> rest) - 1 for rest in range(ROW_LEVELS))
 _PLACES: Final = tuple(
     tuple(_place(rest, offset) for offset in range(ROW_WIDTH >> rest)) for rest in range(ROW_LEVELS)
@@ -61,16 +62,16 @@ class NodeRows:
 
     def __init__(self, view: StateView) -> None:
         self._view = view
-        self._rows: dict[bytes, bytes] = {}
+        self._rows: dict[int, bytes] = {}
         """Some rows last read or added to: a path asks for several hashes of each, and paths meet."""
-        self._added: dict[bytes, bytes] = {}
+        self._added: dict[int, bytes] = {}
         """Rows that were added to. A group of entries fills most of its rows, and stores each once."""
 
     def node(self, level: int, index: int) -> bytes:
         """The hash of a complete node: a `NodeReader`. Raises IntegrityError."""
         rest = level % ROW_LEVELS
-        key = row_key(level, index)
-        row = self._rows.get(key) or self._read(key)
+        name = _name(level, index)
+        row = self._rows.get(name) or self._read(name)
         at = HASH_SIZE * _PLACES[rest][index & _MASKS[rest]]
         found = row[at : at + HASH_SIZE]
         if len(found) != HASH_SIZE:
@@ -84,8 +85,8 @@ class NodeRows:
 
         Raises IntegrityError where its row does not end there."""
         rest = level % ROW_LEVELS
-        key = row_key(level, index)
-        row = self._rows.get(key) or self._read(key)
+        name = _name(level, index)
+        row = self._rows.get(name) or self._read(name)
         before = HASH_SIZE * _PLACES[rest][index & _MASKS[rest]]
         if len(row) != before:
             raise IntegrityError(
@@ -93,17 +94,26 @@ class NodeRows:
                 expected=f"{before} bytes",
                 found=f"{len(row)} bytes",
             )
-        self._rows[key] = self._added[key] = row + node
+        self._rows[name] = self._added[name] = row + node
 
     def flush(self) -> None:
         """Store what was added, before the transaction ends or anybody else reads it."""
-        for key, row in self._added.items():
-            self._view.put(key, row)
+        for name, row in self._added.items():
+            self._view.put(_key(name), row)
         self._added = {}
 
-    def _read(self, key: bytes) -> bytes:
-        row = self._added.get(key) or self._view.get(key) or b""
+    def _read(self, name: int) -> bytes:
+        row = self._added.get(name) or self._view.get(_key(name)) or b""
         if len(self._rows) >= HELD_ROWS:
             self._rows.clear()
-        self._rows[key] = row
+        self._rows[name] = row
         return row
+
+
+# A row is asked for far more often than it is read: a number is a shorter name for it than its key.
+def _name(level: int, index: int) -> int:
+    return index >> (ROW_LEVELS - level % ROW_LEVELS) << _TIER_BITS | level // ROW_LEVELS
+
+
+def _key(name: int) -> bytes:
+    return NODE + bytes([name & _TIER_MAX]) + (name >> _TIER_BITS).to_bytes(8, "big")
