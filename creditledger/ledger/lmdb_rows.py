@@ -56,7 +56,10 @@ class CommittedRows(ReadOnly):
         if key in known:
             return known[key]
         found: bytes | None = self._guard(self._read, require_key(key))
-        self._known.note({key: found})
+        if found is None or len(found) <= KNOWN_BYTES_MAX:
+            if len(known) >= KNOWN_MAX:
+                known.clear()
+            known[key] = found
         return found
 
     def prepare(self, keys: Collection[bytes]) -> None:
@@ -66,7 +69,11 @@ class CommittedRows(ReadOnly):
         found: bytes | None = self._transaction.get(key)
         if found is None:
             self._require_absent(key)
-        return None if found is None else _checked(key, found)
+            return None
+        value = found[:-CHECKSUM_SIZE]
+        if checksum(key, value) != found[-CHECKSUM_SIZE:]:
+            return _checked(key, found)  # says so
+        return value
 
     def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
         if prefix in self._empty:

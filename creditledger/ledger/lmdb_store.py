@@ -11,7 +11,7 @@ from creditledger.credits.state import Overlay, StateView
 from creditledger.errors import BusyError, CreditLedgerError, IntegrityError, StorageError
 from creditledger.ledger.directory import disk_errors, new_directory, sync_directory
 from creditledger.ledger.lmdb_rows import CommittedRows, KnownRows, checksum
-from creditledger.ledger.store import ReadOnly, require_key
+from creditledger.ledger.store import require_key
 
 MAP_SIZE: Final = 256 * 1024 * 1024
 MAP_SIZE_MAX: Final = 1 << 46
@@ -72,7 +72,7 @@ class LmdbStore:
         """See `Store.read`."""
         transaction = self._begin_read()
         try:
-            yield ReadOnly(Overlay(CommittedRows(transaction, self._guard)))
+            yield CommittedRows(transaction, self._guard)
         finally:
             transaction.abort()
             with self._gate:

@@ -55,6 +55,11 @@ _PLACES: Final = tuple(
 )
 
 
+_STARTS: Final = tuple(tuple(HASH_SIZE * place for place in places) for places in _PLACES)
+_REST: Final = ROW_LEVELS - 1
+_REST_BITS: Final = 2
+
+
 class NodeRows:
     """The hashes of complete nodes, as one transaction sees them; what is added is stored by `flush`."""
 
@@ -69,10 +74,11 @@ class NodeRows:
 
     def node(self, level: int, index: int) -> bytes:
         """The hash of a complete node: a `NodeReader`. Raises IntegrityError."""
-        rest = level % ROW_LEVELS
-        name = _name(level, index)
+        # A path has twenty of these: `_name` and `row_place`, spelled out.
+        rest = level & _REST
+        name = index >> (ROW_LEVELS - rest) << _TIER_BITS | level >> _REST_BITS
         row = self._rows.get(name) or self._read(name)
-        at = HASH_SIZE * _PLACES[rest][index & _MASKS[rest]]
+        at = _STARTS[rest][index & _MASKS[rest]]
         found = row[at : at + HASH_SIZE]
         if len(found) != HASH_SIZE:
             raise IntegrityError(
@@ -87,7 +93,7 @@ class NodeRows:
         rest = level % ROW_LEVELS
         name = _name(level, index)
         row = self._rows.get(name) or self._read(name)
-        before = HASH_SIZE * _PLACES[rest][index & _MASKS[rest]]
+        before = _STARTS[rest][index & _MASKS[rest]]
         if len(row) != before:
             raise IntegrityError(
                 f"the row of tree node {level}/{index} does not end before it",

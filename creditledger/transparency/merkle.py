@@ -51,13 +51,7 @@ def _level_above(level: Sequence[bytes]) -> list[bytes]:
 
 def tree_root(read: NodeReader, *, size: int) -> bytes:
     """The root of the tree's first ``size`` leaves, in O(log size) reads."""
-    root, rest = b"", size
-    while rest:
-        level = (rest & -rest).bit_length() - 1
-        peak = read(level, (rest >> level) - 1)
-        root = node_hash(peak, root) if root else peak
-        rest &= rest - 1
-    return root or EMPTY_ROOT
+    return _range_hash(read, 0, size) or EMPTY_ROOT
 
 
 def append_nodes(
@@ -241,13 +235,14 @@ def _split(width: int) -> int:
 
 
 def _range_hash(read: NodeReader, start: int, stop: int) -> bytes:
-    """The hash of leaves ``start..stop``; ``start`` is aligned as RFC 6962 splits leave it."""
-    width = stop - start
-    if width & (width - 1) == 0:
-        level = width.bit_length() - 1
-        return read(level, start >> level)
-    middle = start + _split(width)
-    return node_hash(_range_hash(read, start, middle), _range_hash(read, middle, stop))
+    """The hash of leaves ``start..stop``, empty for none; aligned as RFC 6962 splits leave them."""
+    width, found = stop - start, b""
+    while width:
+        level = (width & -width).bit_length() - 1
+        width &= width - 1
+        perfect = read(level, start + width >> level)
+        found = node_hash(perfect, found) if found else perfect
+    return found
 
 
 def _reader_over(leaf_hashes: Sequence[bytes]) -> NodeReader:
