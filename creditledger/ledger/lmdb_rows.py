@@ -3,38 +3,25 @@
 Every value carries a checksum over its key and itself, because LMDB has none and hands out a flipped
 byte silently."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator
 from hashlib import blake2b
 from typing import Any, Final
 
 from creditledger.errors import IntegrityError
+from creditledger.ledger.known_rows import KnownRows
 from creditledger.ledger.store import ReadOnly, require_key
 
 CHECKSUM_SIZE: Final = 8
 SCAN_ROWS: Final = 256
-KNOWN_MAX: Final = 8_192
-"""Rows that are remembered; they are forgotten all at once."""
-KNOWN_BYTES_MAX: Final = 1_024
-"""The longest row that is worth it."""
+KNOWN_BYTES_MAX: Final = 4 * 1024 * 1024
+KNOWN_ROW_BYTES_MAX: Final = 1_024
+EMPTY_MAX: Final = 4_096
+"""Prefixes without a row that are remembered."""
 
 
-class KnownRows:
-    """Rows as committed, absent ones included: of one moment, or for as long as nobody else writes."""
-
-    __slots__ = ("rows",)
-
-    def __init__(self) -> None:
-        self.rows: dict[bytes, bytes | None] = {}
-
-    def note(self, rows: Mapping[bytes, bytes | None]) -> None:
-        """Remember what stands under these keys, as far as it is short."""
-        if len(self.rows) + len(rows) > KNOWN_MAX:
-            self.rows.clear()
-        for key, value in rows.items():
-            if value is None or len(value) <= KNOWN_BYTES_MAX:
-                self.rows[key] = value
-            else:
-                self.rows.pop(key, None)
+def new_known_rows() -> KnownRows:
+    """Nothing known yet, and room for what an LMDB transaction or its one writer should know."""
+    return KnownRows(bytes_max=KNOWN_BYTES_MAX, row_bytes_max=KNOWN_ROW_BYTES_MAX)
 
 
 class CommittedRows(ReadOnly):
@@ -42,11 +29,11 @@ class CommittedRows(ReadOnly):
 
     __slots__ = ("_cursor", "_empty", "_guard", "_known", "_transaction")
 
-    def __init__(self, transaction: Any, guard: Callable[..., Any], known: "KnownRows | None" = None) -> None:
+    def __init__(self, transaction: Any, guard: Callable[..., Any], known: KnownRows | None = None) -> None:
         self._transaction = transaction
         self._guard = guard
         self._cursor: Any = None
-        self._known = KnownRows() if known is None else known
+        self._known = new_known_rows() if known is None else known
         """What was read of this one moment. A group of entries asks for the same rows again and again."""
         self._empty: set[bytes] = set()
         """Prefixes that no row of this moment has."""
@@ -56,10 +43,7 @@ class CommittedRows(ReadOnly):
         if key in known:
             return known[key]
         found: bytes | None = self._guard(self._read, require_key(key))
-        if found is None or len(found) <= KNOWN_BYTES_MAX:
-            if len(known) >= KNOWN_MAX:
-                known.clear()
-            known[key] = found
+        self._known.note(key, found)
         return found
 
     def prepare(self, keys: Collection[bytes]) -> None:
@@ -69,11 +53,7 @@ class CommittedRows(ReadOnly):
         found: bytes | None = self._transaction.get(key)
         if found is None:
             self._require_absent(key)
-            return None
-        value = found[:-CHECKSUM_SIZE]
-        if checksum(key, value) != found[-CHECKSUM_SIZE:]:
-            return _checked(key, found)  # says so
-        return value
+        return None if found is None else _checked(key, found)
 
     def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
         if prefix in self._empty:
@@ -85,7 +65,7 @@ class CommittedRows(ReadOnly):
             if len(rows) < SCAN_ROWS:
                 return
             start = rows[-1][0] + b"\0"
-        if start == prefix and len(self._empty) < KNOWN_MAX:
+        if start == prefix and len(self._empty) < EMPTY_MAX:
             self._empty.add(prefix)
 
     def _require_absent(self, key: bytes) -> None:

@@ -10,7 +10,8 @@ from typing import Any, Final, TypeVar
 from creditledger.credits.state import Overlay, StateView
 from creditledger.errors import BusyError, CreditLedgerError, IntegrityError, StorageError
 from creditledger.ledger.directory import disk_errors, new_directory, sync_directory
-from creditledger.ledger.lmdb_rows import CommittedRows, KnownRows, checksum
+from creditledger.ledger.known_rows import KnownRows
+from creditledger.ledger.lmdb_rows import CommittedRows, checksum, new_known_rows
 from creditledger.ledger.store import require_key
 
 MAP_SIZE: Final = 256 * 1024 * 1024
@@ -52,7 +53,7 @@ class LmdbStore:
         self._cause: BaseException | None = None
         self._readers = 0
         self._commits = 0
-        self._known, self._known_moment = KnownRows(), 0
+        self._known, self._known_moment = new_known_rows(), 0
         """What this writer knows of the rows before transaction ``_known_moment``."""
         self._gate = threading.Condition()
         self._turn = threading.Lock()
@@ -96,7 +97,8 @@ class LmdbStore:
                 raise
             self._commit(transaction, moment, changes.changes)
             if changes.changes:
-                self._known.note(changes.changes)
+                for key, value in changes.changes.items():
+                    self._known.note(key, value)
                 self._known_moment = moment + 1
             self._commits += 1
             if self._commits % READER_CHECK_COMMITS == 0:
@@ -148,7 +150,7 @@ class LmdbStore:
     def _known_before(self, moment: int) -> KnownRows:
         """What is known of the rows, if nobody else wrote since: transactions are numbered."""
         if moment != self._known_moment:
-            self._known, self._known_moment = KnownRows(), moment
+            self._known, self._known_moment = new_known_rows(), moment
         return self._known
 
     def _await_readers(self) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterator
 from typing import Any, Final, LiteralString
 
 from creditledger.errors import IntegrityError
+from creditledger.ledger.known_rows import KnownRows
 from creditledger.ledger.lmdb_rows import CHECKSUM_SIZE, checksum
 from creditledger.ledger.postgres_session import Ask
 from creditledger.ledger.store import ReadOnly, require_key
@@ -12,26 +13,11 @@ SCAN_ROWS: Final = 1_024
 FETCH_ROWS: Final = 8_192
 KNOWN_BYTES_MAX: Final = 64 * 1024 * 1024
 """Keys and values that are remembered; beyond it all are forgotten at once."""
-ROW_OVERHEAD: Final = 200
 
 
-class KnownRows:
-    """Rows as they were last committed, absent ones included: only the one writer may keep them for longer
-    than a transaction."""
-
-    __slots__ = ("_size", "rows")
-
-    def __init__(self) -> None:
-        self.rows: dict[bytes, bytes | None] = {}
-        self._size = 0
-
-    def note(self, key: bytes, value: bytes | None) -> None:
-        """Remember what stands under ``key``."""
-        self._size += len(key) + len(value or b"") + ROW_OVERHEAD
-        if self._size > KNOWN_BYTES_MAX:
-            self.rows.clear()
-            self._size = 0
-        self.rows[key] = value
+def new_known_rows() -> KnownRows:
+    """Nothing known yet, and room for what saves a question to the server."""
+    return KnownRows(bytes_max=KNOWN_BYTES_MAX, row_bytes_max=KNOWN_BYTES_MAX)
 
 
 class TransactionRows(ReadOnly):

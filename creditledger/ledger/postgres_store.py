@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, LiteralString
 
 from creditledger.credits.state import Overlay, StateView
 from creditledger.errors import BusyError, CreditLedgerError, StorageError
-from creditledger.ledger.postgres_rows import KnownRows, TransactionRows, in_schema, stored
+from creditledger.ledger.postgres_rows import TransactionRows, in_schema, new_known_rows, stored
 from creditledger.ledger.postgres_session import (
     Ask,
     DatabaseUrl,
@@ -61,7 +61,7 @@ class PostgresStore:
         self._places = threading.BoundedSemaphore(READERS_MAX)
         self._idle: list[psycopg.Connection[Any]] = []
         self._writer: psycopg.Connection[Any] | None = None
-        self._known = KnownRows()
+        self._known = new_known_rows()
         self._beside: list[tuple[LiteralString, list[Any]]] = []
         self._is_warm = False
         self._rows: TransactionRows | None = None
@@ -117,7 +117,7 @@ class PostgresStore:
             except BaseException:
                 session.close()
                 raise
-            self._writer, self._known, self._is_warm = session, KnownRows(), False
+            self._writer, self._known, self._is_warm = session, new_known_rows(), False
             threading.Thread(target=self._beat, args=(session,), name="sequencer", daemon=True).start()
             return True
 
@@ -162,7 +162,7 @@ class PostgresStore:
             try:
                 with server_errors():
                     session.execute(_READ)
-                yield ReadOnly(Overlay(TransactionRows(asking(session), self._schema, KnownRows())))
+                yield ReadOnly(Overlay(TransactionRows(asking(session), self._schema, new_known_rows())))
             finally:
                 self._put_back(session)
         finally:
@@ -322,7 +322,7 @@ class PostgresStore:
 
     def _drop_writer(self) -> None:
         writer, self._writer = self._writer, None
-        self._known, self._is_warm = KnownRows(), False
+        self._known, self._is_warm = new_known_rows(), False
         if writer is not None:
             with suppress(Exception):
                 writer.close()

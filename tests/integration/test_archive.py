@@ -17,17 +17,11 @@ from creditledger.ledger.archive import FORMAT, read_archive, write_archive
 from creditledger.ledger.fsck import check
 from creditledger.ledger.ledger import Ledger
 from creditledger.ledger.postgres_session import has_schema
-from integration.test_store_move import facts
-from ledger_pools import FixedClock, fill, found
+from integration.test_store_move import facts, pool
+from ledger_pools import FixedClock, fill
 from postgres_server import new_schema
 
-
-@pytest.fixture
-def pool(tmp_path: Path) -> Path:
-    with found(tmp_path / "pool", clock=FixedClock()) as ledger:
-        fill(ledger, 40)
-        ledger.publish()
-    return tmp_path / "pool"
+__all__ = ["pool"]
 
 
 def archived(pool: Path) -> bytes:
