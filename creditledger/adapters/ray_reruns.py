@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final, TypeAlias
+from weakref import WeakSet
 
 from creditledger.activations.bf16 import Float32Array
 from creditledger.adapters.span_worker import Answer, SpanWorker
@@ -41,7 +42,8 @@ class _Worker:
     actor: Any
     spans: set[_Span] = field(default_factory=set)
     """What it was asked for: these weights it has."""
-    under_way: int = 0
+    under_way: "WeakSet[_Pending]" = field(default_factory=WeakSet)
+    """What somebody still waits for: a judge that gives up a round lets go of what it had begun."""
 
 
 class RayReruns:
@@ -70,9 +72,9 @@ class RayReruns:
         return min(
             self._workers,
             key=lambda worker: (
-                worker.under_way >= SPANS_A_WORKER,
+                len(worker.under_way) >= SPANS_A_WORKER,
                 span not in worker.spans,
-                worker.under_way,
+                len(worker.under_way),
                 len(worker.spans),
             ),
         )
@@ -90,7 +92,7 @@ class _Pending:
         """Ask a worker."""
         self._worker = self._reruns._worker_for(self._span)
         self._worker.spans.add(self._span)
-        self._worker.under_way += 1
+        self._worker.under_way.add(self)
         with _cluster_errors(self._reruns._ray):
             self._answer = self._worker.actor.rerun.remote(self._inputs, *self._span)
 
@@ -125,7 +127,7 @@ class _Pending:
                 "a worker could not run a span", found=str(error.cause or error)[-200:]
             ) from None
         finally:
-            self._worker.under_way -= 1
+            self._worker.under_way.discard(self)
 
 
 class _LostWorkerError(Exception):

@@ -2,6 +2,7 @@
 
 ``CREDITLEDGER_RAY_CHECKS=500 CREDITLEDGER_RAY_KILL_MS=5000 pytest -m ray -n 0 -s`` is the long tier."""
 
+import gc
 import os
 import random
 import signal
@@ -184,10 +185,20 @@ def test_room_is_given_back(cluster: RayReruns, digest: bytes) -> None:
     rows = inputs_of(SHAPE, 32, seed=1)
     assert cluster.at_once == 2 * WORKERS
     pending = [cluster.begin(digest, rows, layer_start=0, layer_stop=2) for _ in range(cluster.at_once)]
-    assert [worker.under_way for worker in cluster._workers] == [2] * WORKERS
+    assert [len(worker.under_way) for worker in cluster._workers] == [2] * WORKERS
     for wait in pending:
         wait()
-    assert [worker.under_way for worker in cluster._workers] == [0] * WORKERS
+    assert [len(worker.under_way) for worker in cluster._workers] == [0] * WORKERS
+
+
+def test_what_nobody_waits_for_takes_no_room(cluster: RayReruns, digest: bytes) -> None:
+    """A judge that cannot have one span gives up the round, and with it all others that it had begun."""
+    rows = inputs_of(SHAPE, 32, seed=1)
+    begun = [cluster.begin(digest, rows, layer_start=0, layer_stop=2) for _ in range(cluster.at_once)]
+    begun[0]()
+    begun.clear()
+    gc.collect()
+    assert [len(worker.under_way) for worker in cluster._workers] == [0] * WORKERS
 
 
 def test_a_cluster_that_is_not_there_is_said_at_once(weights: Path, digest: bytes) -> None:
